@@ -30,7 +30,8 @@ def modules(root):
 
 def notebooks(root):
     "The notebooks that are part of the course, in order"
-    return [p for p in sorted((root/'nbs').rglob('*.ipynb')) if not any(o[0] in '_.' for o in p.relative_to(root).parts)]
+    paths = sorted((root/'nbs').rglob('*.ipynb'))
+    return [p for p in paths if not any(o[0] in '_.' for o in p.relative_to(root).parts)]
 
 def text(cell): return ''.join(cell['source'])
 def directive(cell, name): return re.search(rf'^#\|\s*{name}[: ]*(.*)$', text(cell), re.M)
@@ -43,30 +44,30 @@ def outputs(cell):
         for kind, value in o.get('data', {}).items():
             if kind.startswith('text/'): yield ''.join(value)
 
+def absolute(node, package):
+    "The module that `node`, a `from ... import` inside `package`, names"
+    parts = package.split('.')
+    return '.'.join(filter(None, [*(parts[:len(parts)-node.level+1] if node.level else []), node.module]))
+
 def imported(tree, package, known):
     "Every module of `known` that `tree`, code inside `package`, imports anywhere, functions included"
     for n in ast.walk(tree):
         if isinstance(n, ast.Import): names = [[a.name] for a in n.names]
         elif isinstance(n, ast.ImportFrom):
-            base = '.'.join([*(package.split('.')[:len(package.split('.'))-n.level+1] if n.level else []),
-                             *([n.module] if n.module else [])])
+            base = absolute(n, package)
             names = [[f'{base}.{a.name}', base] for a in n.names]    # the name may be a module itself
         else: continue
-        for candidates in names:
-            if candidates[-1].split('.')[0] == 'miniai': yield next((c for c in candidates if c in known), candidates[-1])
+        for options in names:
+            if options[-1].split('.')[0] == 'miniai': yield next((o for o in options if o in known), options[-1])
 
 def body(source, package):
     "What `source` does, without comments, docstrings of modules and `__all__`; relative imports made absolute"
-    dumps = []
     for n in ast.parse(source).body:
         for o in ast.walk(n):
-            if isinstance(o, ast.ImportFrom) and o.level:
-                o.module = '.'.join(filter(None, [*package.split('.')[:len(package.split('.'))-o.level+1], o.module]))
-                o.level = 0
+            if isinstance(o, ast.ImportFrom): o.module, o.level = absolute(o, package), 0
         if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant): continue
         if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '') == '__all__': continue
-        dumps.append(ast.dump(n))
-    return dumps
+        yield ast.dump(n)
 
 # --- rules: each yields lines `where: what` ----------------------------------------------------------------------
 
@@ -108,9 +109,10 @@ def notebook_rules(root):
     "Each notebook is complete, in order, and the source of its module"
     mods, numbers, exporters = modules(root), {}, {}
     for path in notebooks(root):
-        name, nb = path.name, json.loads(path.read_text(encoding='utf-8'))
-        if path.stat().st_size > NB_BYTES: yield f'{name}: {path.stat().st_size/1e6:.1f} MB, over {NB_BYTES/1e6} MB'
-        if not nb['cells'] or not text(nb['cells'][0]).startswith(('# ', '---')): yield f'{name}: does not open with a title'
+        name, nb, size = path.name, json.loads(path.read_text(encoding='utf-8')), path.stat().st_size
+        if size > NB_BYTES: yield f'{name}: {size/1e6:.1f} MB, over {NB_BYTES/1e6} MB'
+        if not nb['cells'] or not text(nb['cells'][0]).startswith(('# ', '---')):
+            yield f'{name}: does not open with a title'
         if name.startswith('index'): continue
         number = re.match(r'(\d\d)_[a-z0-9_]+\.ipynb$', name)
         if not number: yield f'{name}: is not called NN_topic.ipynb'
@@ -120,7 +122,8 @@ def notebook_rules(root):
             for what in cell_rules(cell): yield f'{name}: cell {i}: {what}'
         yield from module_rules(name, nb, root, mods, exporters)
     for mod, path in mods.items():
-        if mod not in exporters and path.name != '__init__.py': yield f'{path.relative_to(root).as_posix()}: no notebook exports it'
+        if mod not in exporters and path.name != '__init__.py':
+            yield f'{path.relative_to(root).as_posix()}: no notebook exports it'
 
 def shape_rules(name, nb):
     "Enough prose, outputs, exercises"
@@ -135,14 +138,17 @@ def cell_rules(cell):
     "One cell, and what it shows"
     if m := PATHS.search(text(cell)): yield f'a path of this machine: {m[0]}'
     if cell['cell_type'] != 'code': return
-    if any(o['output_type'] == 'error' for o in cell.get('outputs', [])) and 'raises-exception' not in cell['metadata'].get('tags', []):
+    failed = any(o['output_type'] == 'error' for o in cell.get('outputs', []))
+    if failed and 'raises-exception' not in cell['metadata'].get('tags', []):
         yield 'an error is among the outputs'
     if any(SMOKE.search(o) for o in outputs(cell)): yield 'its outputs are from the smoke scale'
-    if m := next(filter(None, map(PATHS.search, outputs(cell))), None): yield f'shows a path of this machine: {m[0]}'
+    if m := next(filter(None, map(PATHS.search, outputs(cell))), None):
+        yield f'shows a path of this machine: {m[0]}'
     try: tree = ast.parse(python(cell))
     except SyntaxError as e: yield f'{e}'; return
-    prints = any(isinstance(n, ast.Expr) and getattr(getattr(n.value, 'func', None), 'id', '') == 'print' for n in tree.body)
-    if prints and not cell.get('outputs') and not directive(cell, 'eval: *false'): yield 'prints, but shows no output: commit it executed'
+    called = [getattr(getattr(n.value, 'func', None), 'id', '') for n in tree.body if isinstance(n, ast.Expr)]
+    if 'print' in called and not cell.get('outputs') and not directive(cell, 'eval: *false'):
+        yield 'prints, but shows no output: commit it executed'
     if not (export := directive(cell, 'exports?')): return
     if export[1].strip(): yield f'exports into {export[1].strip()}: a notebook exports one module'
     for pattern, what in IN_EXPORTS.items():
@@ -152,7 +158,7 @@ def cell_rules(cell):
             yield f'{n.name} has no docstring'
 
 def module_rules(name, nb, root, mods, exporters):
-    "The module that the notebook exports is its own, says what the notebook says, and builds only on notebooks before it"
+    "The module that the notebook exports is its own, says the same, and builds only on notebooks before it"
     cells = [c for c in nb['cells'] if c['cell_type'] == 'code']
     targets = [m[1].strip() for c in cells if (m := directive(c, 'default_exp'))]
     before = set(exporters)
@@ -167,23 +173,27 @@ def module_rules(name, nb, root, mods, exporters):
     if exporters.setdefault(mod, name) != name: yield f'{name}: exports {mod}, as {exporters[mod]} does'; return
     if mod not in mods: yield f'{name}: {mod} is not there: run nbdev_export'; return
     source, package = mods[mod].read_text(encoding='utf-8'), mod.rpartition('.')[0]
+    where = mods[mod].relative_to(root).as_posix()
     if 'AUTOGENERATED' not in source.split('\n', 1)[0]:
-        yield f'{mods[mod].relative_to(root).as_posix()}: does not begin with "# AUTOGENERATED": no "> " line in the title cell'
-    try: same = body(source, package) == [d for c in cells if directive(c, 'exports?') for d in body(python(c), package)]
+        yield f'{where}: does not begin with "# AUTOGENERATED": no "> " line in the title cell'
+    exported = '\n'.join(python(c) for c in cells if directive(c, 'exports?'))
+    try: same = list(body(source, package)) == list(body(exported, package))
     except SyntaxError: return                 # already said
-    if not same: yield f'{name}: {mods[mod].relative_to(root).as_posix()} does not say the same: run nbdev_export'
+    if not same: yield f'{name}: {where} does not say the same: run nbdev_export'
 
 def commands(root):
     "The commands in the README's code blocks that install the package and then use it"
     readme = root/'README.md'
-    blocks = re.findall(r'^```[^\n]*\n(.*?)^```', readme.read_text(encoding='utf-8') if readme.exists() else '', re.M|re.S)
+    said = readme.read_text(encoding='utf-8') if readme.exists() else ''
+    blocks = re.findall(r'^```[^\n]*\n(.*?)^```', said, re.M|re.S)
     return [line.strip() for block in blocks for line in block.splitlines() if line.strip().startswith(INSTALL)]
 
 def readme_rules(root):
     "The README has the two commands, and no others like them"
     found = commands(root)
     if len(found) != 2 or not all(o.startswith(INSTALL+c) for o, c in zip(found, COMMANDS)):
-        yield f'README.md: wants two commands, `{INSTALL}{COMMANDS[0]}` and `{INSTALL}{COMMANDS[1]}`, in that order; has {found}'
+        wanted = ' and '.join(f'`{INSTALL}{c}`' for c in COMMANDS)
+        yield f'README.md: wants two commands, {wanted}, in that order; has {found}'
 
 RULES = package_rules, notebook_rules, readme_rules
 def check(root): return [line for rule in RULES for line in rule(Path(root))]
@@ -195,15 +205,16 @@ def demo(folder):
     from PIL import Image
     from safetensors import safe_open
     folder = Path(folder)
+    def read(p): return json.loads(p.read_text(encoding='utf-8'))
     def report(p):
-        if missing := [k for k in REPORT if k not in json.loads(p.read_text(encoding='utf-8'))]: raise ValueError(f'has no {missing}')
+        if missing := [k for k in REPORT if k not in read(p)]: raise ValueError(f'has no {missing}')
     def picture(p):
         with Image.open(p) as im: im.load()
     def tensors(p):
         with safe_open(str(p), framework='pt') as f:
             if not f.keys(): raise ValueError('holds no tensors')
             for k in f.keys(): f.get_tensor(k)
-    opens = {'report.json': report, 'model.json': lambda p: json.loads(p.read_text(encoding='utf-8')), 'model.safetensors': tensors,
+    opens = {'report.json': report, 'model.json': read, 'model.safetensors': tensors,
              'samples.png': picture, 'denoising.png': picture, 'loss.png': picture}
     for name, open_it in opens.items():
         try: open_it(folder/name)

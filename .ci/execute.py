@@ -18,7 +18,7 @@ root = Path(__file__).resolve().parent.parent
 nbs = root/'nbs'
 
 def choose(patterns):
-    "The notebooks that any of `patterns` names: 22, 22_convnet, 3?_*, nbs/22_convnet.ipynb; all of them without a pattern"
+    "The notebooks that `patterns` name: 22, 22_convnet, 3?_*, nbs/22_convnet.ipynb; all of them without a pattern"
     paths, chosen = sorted(p for p in nbs.glob('*.ipynb') if p.name[0] not in '._'), []
     for pattern in patterns or ['*']:
         stem = Path(pattern).name.removesuffix('.ipynb')
@@ -28,7 +28,7 @@ def choose(patterns):
     return sorted(set(chosen))
 
 def tidy(outputs):
-    "Join the pieces of a stream, which arrive cut at random, up to the next display; keep what carriage returns left to be seen"
+    "Join the pieces of a stream, which arrive cut at random, up to the next display; drop what carriage returns hid"
     joined, streams = [], {}
     for o in outputs:
         if o.output_type != 'stream': streams = {}
