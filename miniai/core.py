@@ -91,11 +91,13 @@ class Scale:
     "The size of a run: numbers for it (`pick`) and what may be asked of its results (`check`)"
     name:str # One of `SCALES`
     def __post_init__(self):
-        if self.name not in SCALES: raise ValueError(f"MINIAI_SCALE must be one of {', '.join(SCALES)}, not {self.name!r}")
+        if self.name not in SCALES:
+            raise ValueError(f"MINIAI_SCALE must be one of {', '.join(SCALES)}, not {self.name!r}")
 
     @classmethod
     def current(cls):
-        "The scale that `MINIAI_SCALE` names; without it `smoke` under `nbdev_test`, else `gpu` where there is one, else `laptop`"
+        """The scale that `MINIAI_SCALE` names; without it `smoke` under `nbdev_test`, else `gpu` where there is one,
+        else `laptop`"""
         usual = 'smoke' if os.environ.get('IN_TEST') else 'laptop' if default_device()=='cpu' else 'gpu'
         return cls(os.environ.get('MINIAI_SCALE') or usual)
 
@@ -104,7 +106,8 @@ class Scale:
     )->SimpleNamespace: # The values for this scale
         "This scale's value of each name"
         for k,v in choices.items():
-            if not isinstance(v, tuple) or len(v)!=3: raise ValueError(f"pick: {k} needs a tuple of 3 values, not {v!r}")
+            if not isinstance(v, tuple) or len(v)!=3:
+                raise ValueError(f"pick: {k} needs a tuple of 3 values, not {v!r}")
         return SimpleNamespace(**{k: v[SCALES.index(self.name)] for k,v in choices.items()})
 
     def check(self,
@@ -147,7 +150,8 @@ def provenance(
     **facts, # What produced a result: data, n, seed, seconds, ...
 )->dict: # The facts and those of the machine
     "Print in one line what produced a result: `facts`, then scale, device, threads and version of PyTorch"
-    facts = {**facts, 'scale': facts.get('scale', Scale.current().name), 'device': str(facts.get('device', default_device())),
+    facts = {**facts, 'scale': facts.get('scale', Scale.current().name),
+             'device': str(facts.get('device', default_device())),
              'threads': torch.get_num_threads(), 'torch': torch.__version__.split('+')[0]}
     print(' | '.join(f'{k} {v:.4g}' if isinstance(v, float) else f'{k} {v}' for k,v in facts.items()))
     return facts
@@ -159,7 +163,8 @@ def write_atomic(
 )->Path:
     "Write `data` beside `path`, then rename: at any moment `path` is the whole old file or the whole new one"
     path = Path(path)
-    if not path.parent.is_dir(): raise FileNotFoundError(f"cannot write {path.name}: the folder {path.parent} does not exist")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path.name}: the folder {path.parent} does not exist")
     beside = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         with open(beside, 'wb') as f:
@@ -185,14 +190,15 @@ def _diagnose(path:Path, e:Exception)->str:
     "Say in words why the file at `path` is no safetensors file"
     with open(path, 'rb') as f: head = f.read(8)
     if not head: return 'it is empty'
-    if head[:1]==b'\x80' or head[:2]==b'PK': return 'it is a pickle (torch.save), which can run code when loaded; save it as safetensors'
-    if len(head)==8 and path.stat().st_size < 8+int.from_bytes(head, 'little') < 100_000_000 or 'incomplete' in str(e).lower():
-        return 'it is cut short: copy or make it again'
+    if head[:1]==b'\x80' or head[:2]==b'PK':
+        return 'it is a pickle (torch.save), which can run code when loaded; save it as safetensors'
+    if (len(head)==8 and path.stat().st_size < 8+int.from_bytes(head, 'little') < 100_000_000
+        or 'incomplete' in str(e).lower()): return 'it is cut short: copy or make it again'
     return f'it is no safetensors file ({e})'
 
 def load_tensors(
     path:str|Path, # A safetensors file
-)->tuple[dict[str,Tensor],dict]: # The tensors, on the CPU, and the `meta` that was saved with them ({} in foreign files)
+)->tuple[dict[str,Tensor],dict]: # The tensors, on the CPU, and the `meta` saved with them ({} in foreign files)
     "Read a safetensors file. Raises FileNotFoundError, or ValueError if it is a pickle, cut short, or something else"
     path = Path(path)
     if not path.is_file(): raise FileNotFoundError(f"load_tensors: there is no file {path}")
@@ -200,7 +206,8 @@ def load_tensors(
         with safe_open(path, 'pt') as f:
             meta = json.loads((f.metadata() or {}).get('miniai', '{}'))
             return {k: f.get_tensor(k) for k in f.keys()}, meta
-    except (SafetensorError, json.JSONDecodeError) as e: raise ValueError(f"cannot load {path.name}: {_diagnose(path, e)}") from e
+    except (SafetensorError, json.JSONDecodeError) as e:
+        raise ValueError(f"cannot load {path.name}: {_diagnose(path, e)}") from e
 
 # %% ../nbs/00_core.ipynb #cadca894
 def _stem(path)->Path:
@@ -240,7 +247,8 @@ def load_model(
     model:nn.Module, # Left as it was if the file does not fit
     path:str|Path, # What `save_model` made, with or without `.safetensors`
 )->dict: # The configuration that was saved with it
-    "Load weights into `model`. Raises ValueError, before anything changes, if the file is damaged or for another architecture"
+    """Load weights into `model`. Raises ValueError, before anything changes, if the file is damaged or for another
+    architecture"""
     path = _stem(path)
     tensors, meta = load_tensors(path.with_name(path.name+'.safetensors'))
     load_weights(model, tensors, f'{path.name}.safetensors: the weights')

@@ -130,7 +130,8 @@ def plot_curves(
         if len(x)!=len(y): raise ValueError(f"plot_curves: {name} has {len(x)} x values but {len(y)} y values")
     if ax is None: ax = plt.subplots(figsize=(5, 3), layout='constrained')[1]
     for name,o in curves.items(): ax.plot(*pair(o), label=name, **kwargs)
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale='log' if logx else 'linear', yscale='log' if logy else 'linear')
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title,
+           xscale='log' if logx else 'linear', yscale='log' if logy else 'linear')
     ax.grid(alpha=.3)
     if len(curves)>1: ax.legend()
     return ax

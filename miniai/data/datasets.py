@@ -41,7 +41,8 @@ class Splits:
     test:ImageDataset   # Never learnt from
     classes:list[str]   # Name of each label
     def __repr__(self):
-        where = dict(folder='the folder MINIAI_DATA', hub='the Hugging Face Hub', drawn='drawings made here')[self.source]
+        where = dict(folder='the folder MINIAI_DATA', hub='the Hugging Face Hub',
+                     drawn='drawings made here')[self.source]
         return f'{self.name}: {len(self.train):,} training and {len(self.test):,} test images, from {where}'
 
 # %% ../../nbs/15_datasets.ipynb #f033de5e
@@ -59,11 +60,13 @@ def _from_table(table, known:_Known, n:int|None, where:str)->ImageDataset:
     image = next((k for k,v in first.items() if isinstance(v, dict) and v.get('bytes')), None)
     label = next((k for k,v in first.items() if isinstance(v, int)), None)
     if image is None or label is None:
-        raise ValueError(f"{where} needs rows with an image column and a label column; it has {len(table)} rows of {table.column_names}")
+        raise ValueError(f"{where} needs rows with an image column and a label column; "
+                         f"it has {len(table)} rows of {table.column_names}")
     table = table.slice(0, n)
     images = [_decode(o['bytes'].as_py(), known, f'{where}, image {i}') for i,o in enumerate(table[image])]
     labels = torch.tensor(table[label].to_pylist())
-    if labels.min()<0 or labels.max()>9: raise ValueError(f"{where}: labels must be from 0 to 9, not {labels.min()} to {labels.max()}")
+    if labels.min()<0 or labels.max()>9:
+        raise ValueError(f"{where}: labels must be from 0 to 9, not {labels.min()} to {labels.max()}")
     return ImageDataset(torch.from_numpy(np.stack(images)), labels)
 
 # %% ../../nbs/15_datasets.ipynb #3cfaaabd
@@ -72,7 +75,8 @@ def _read_parquet(path:Path):
     import pyarrow as pa, pyarrow.parquet as pq
     try: return pq.read_table(path)
     except (pa.ArrowException, OSError) as e:
-        raise ValueError(f"{path} can't be read as parquet; copy it again or remove its folder ({str(e).splitlines()[0]})") from e
+        raise ValueError(f"{path} can't be read as parquet; copy it again or remove its folder "
+                         f"({str(e).splitlines()[0]})") from e
 
 def _class_names(table)->list[str]:
     "The class names in the metadata that the library `datasets` leaves in a parquet file, else the numbers"
@@ -83,12 +87,14 @@ def _from_folder(name:str, known:_Known, n:dict)->tuple|None:
     "Both parts and the class names from `MINIAI_DATA`, or None if it has no folder of this name"
     root = os.environ.get('MINIAI_DATA')
     if not root: return None
-    if not Path(root).is_dir(): raise ValueError(f"MINIAI_DATA must name a folder, and {root} is none; mend or unset it")
+    if not Path(root).is_dir():
+        raise ValueError(f"MINIAI_DATA must name a folder, and {root} is none; mend or unset it")
     folder, tables = Path(root)/name, {}
     if not folder.is_dir(): return None
     for split in n:
         files = sorted(folder.glob(f'{split}*.parquet'))
-        if not files: raise ValueError(f"{folder} has no {split}*.parquet, so it is incomplete; copy it again or remove it")
+        if not files:
+            raise ValueError(f"{folder} has no {split}*.parquet, so it is incomplete; copy it again or remove it")
         import pyarrow as pa
         tables[split] = pa.concat_tables([_read_parquet(f) for f in files])
     train, test = (_from_table(tables[k], known, n[k], f'{folder/k}') for k in n)
@@ -132,7 +138,8 @@ def _from_hub(known:_Known, n:dict)->tuple|None:
     datasets = _datasets()
     try:
         with nullcontext() if _hub_answers() else _hub_offline(): dd = datasets.load_dataset(known.hub)
-    except (OSError, datasets.exceptions.DatasetNotFoundError): return None # no network and no copy, or no such data set now
+    except (OSError, datasets.exceptions.DatasetNotFoundError):
+        return None # no network and no copy, or no such data set now
     features = dd['train'].features
     for k,v in features.items():
         if isinstance(v, datasets.Image): dd = dd.cast_column(k, datasets.Image(decode=False))
@@ -153,7 +160,8 @@ def load_data(
     seed:int=0, # Of drawings; photographs ignore it
     verbose:bool=True, # Say what was loaded
 )->Splits:
-    "A data set by name: from the folder `MINIAI_DATA`, else the Hub, else drawn. Raises ValueError for a wrong name or damaged files"
+    """A data set by name: from the folder `MINIAI_DATA`, else the Hub, else drawn. Raises ValueError for a wrong name
+    or damaged files"""
     if name not in KNOWN: raise ValueError(f"load_data: name must be one of {', '.join(KNOWN)}, not {name!r}")
     n, known = dict(train=n_train, test=n_test), KNOWN[name]
     for k,v in n.items():

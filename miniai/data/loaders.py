@@ -22,7 +22,8 @@ class ImageDataset:
         if images.dtype!=torch.uint8 or images.ndim!=4:
             raise ValueError(f"ImageDataset: images must be uint8 (N,C,H,W), not {images.dtype} {tuple(images.shape)}")
         if labels.dtype!=torch.int64 or labels.shape!=images.shape[:1]:
-            raise ValueError(f"ImageDataset: labels must be int64 ({len(images)},), not {labels.dtype} {tuple(labels.shape)}")
+            raise ValueError(f"ImageDataset: labels must be int64 ({len(images)},), "
+                             f"not {labels.dtype} {tuple(labels.shape)}")
         self.images,self.labels = images,labels
 
     def __len__(self): return len(self.images)
@@ -43,7 +44,8 @@ class BatchLoader:
         if batch_size<1: raise ValueError(f"BatchLoader: batch_size must be at least 1, not {batch_size}")
         if drop_last and len(dataset)<batch_size:
             raise ValueError(f"BatchLoader: drop_last leaves no batch: {len(dataset)} items, batch_size {batch_size}")
-        self.dataset,self.batch_size,self.shuffle,self.drop_last,self.generator = dataset,batch_size,shuffle,drop_last,generator
+        self.dataset,self.batch_size,self.shuffle = dataset,batch_size,shuffle
+        self.drop_last,self.generator = drop_last,generator
 
     def __len__(self):
         whole, rest = divmod(len(self.dataset), self.batch_size)
@@ -58,11 +60,13 @@ class BatchLoader:
 def collate_dict(
     *keys:str, # The entries wanted, in this order
 )->Callable[[Sequence[dict]],tuple]: # From a list of items to one tuple: tensors stacked, texts in a list
-    "A collate function for items that are dictionaries. It raises KeyError, with the keys there are, for an unknown one"
+    """A collate function for items that are dictionaries. It raises KeyError, with the keys there are, for an unknown
+    one"""
     if not keys: raise ValueError("collate_dict: needs at least one key")
     def collate(items):
         for k in keys:
-            if k not in items[0]: raise KeyError(f"collate_dict: no entry {k!r} in an item; it has {', '.join(items[0])}")
+            if k not in items[0]:
+                raise KeyError(f"collate_dict: no entry {k!r} in an item; it has {', '.join(items[0])}")
         return tuple(default_collate([o[k] for o in items]) for k in keys)
     return collate
 

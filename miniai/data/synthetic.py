@@ -6,8 +6,8 @@ __all__ = ['CUTS', 'GARMENTS', 'Wardrobe', 'Digits']
 # %% ../../nbs/14_synthetic.ipynb #71e30788
 import numpy as np
 
-from .drawing import (both, COLOURS, contrasting, Dice, Digits, dot, Drawn, dye, fill, line, METAL, mirror,
-                                 paint, pattern, PATTERNS, shading, TRIM)
+from .drawing import (both, COLOURS, contrasting, Dice, Digits, dot, Drawn, dye, # noqa: F401
+                                 fill, line, METAL, mirror, paint, pattern, PATTERNS, shading, TRIM)
 _all_ = ['Digits']
 
 # %% ../../nbs/14_synthetic.ipynb #a72c96cc

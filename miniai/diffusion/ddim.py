@@ -43,7 +43,8 @@ def check_ts(
     "Times that a sampler can walk: at least two, strictly falling, in [0,1]. Raises ValueError otherwise"
     ts = torch.as_tensor(ts).detach().double().cpu()
     if ts.ndim!=1 or len(ts)<2: raise ValueError(f"ts: a list of 2 or more times, got shape {tuple(ts.shape)}")
-    if not (ts.diff()<0).all(): raise ValueError(f"ts: times must fall, got {ts[0]:g} ... {ts[-1]:g}, not falling all the way")
+    if not (ts.diff()<0).all():
+        raise ValueError(f"ts: times must fall, got {ts[0]:g} ... {ts[-1]:g}, not falling all the way")
     if not (ts[-1]>=0 and ts[0]<=1): raise ValueError(f"ts: times lie in [0,1], got {ts[0]:g} ... {ts[-1]:g}")
     return ts
 

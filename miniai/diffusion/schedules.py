@@ -101,15 +101,18 @@ class TableSchedule(Schedule):
         alphabars:Tensor, # alphabars of steps 1 to N, (N,), in [0,1], never rising
     ):
         ab = torch.as_tensor(alphabars).detach().double().cpu()
-        if ab.ndim!=1 or not len(ab): raise ValueError(f"TableSchedule: a list of alphabars, got shape {tuple(ab.shape)}")
-        if not ((ab>=0)&(ab<=1)).all(): raise ValueError(f"TableSchedule: alphabars in [0,1], got {ab.min():g} to {ab.max():g}")
+        if ab.ndim!=1 or not len(ab):
+            raise ValueError(f"TableSchedule: a list of alphabars, got shape {tuple(ab.shape)}")
+        if not ((ab>=0)&(ab<=1)).all():
+            raise ValueError(f"TableSchedule: alphabars in [0,1], got {ab.min():g} to {ab.max():g}")
         if (ab.diff()>0).any(): raise ValueError("TableSchedule: alphabars never rise; are these betas, or reversed?")
         self.n_steps = len(ab)
         self.table = torch.cat([torch.ones(1, dtype=ab.dtype), ab])       # (N+1,), entry 0 is clean
         self._copies = {}
 
     def _rows(self, t):
-        # (4, *t.shape): alphabar, sqrt(alphabar), sqrt(1-alphabar), log-SNR; from float64, once for each device and dtype
+        # (4, *t.shape): alphabar, sqrt(alphabar), sqrt(1-alphabar), log-SNR;
+        # from float64, once for each device and dtype
         t = check_times(t)
         key = (t.device, t.dtype)
         if key not in self._copies:

@@ -16,9 +16,11 @@ from ..core import default_device
 def mean_and_cov(
     x:Tensor, # Features (N,F)
 )->tuple[Tensor,Tensor]: # (F,) and (F,F), float64
-    "Centre and covariance of a cloud. Raises ValueError unless N is over F: with fewer points the cloud is flat, and its figures mean nothing"
+    """Centre and covariance of a cloud. Raises ValueError unless N is over F: with fewer points the cloud is flat,
+    and its figures mean nothing"""
     if x.ndim!=2: raise ValueError(f"mean_and_cov: features must be (N,F), not {tuple(x.shape)}")
-    if len(x)<=x.shape[1]: raise ValueError(f"mean_and_cov: {x.shape[1]} features need at least {x.shape[1]+1} images, not {len(x)}")
+    if len(x)<=x.shape[1]:
+        raise ValueError(f"mean_and_cov: {x.shape[1]} features need at least {x.shape[1]+1} images, not {len(x)}")
     if not x.isfinite().all(): raise ValueError("mean_and_cov: features must be finite numbers")
     x = x.double().cpu()
     return x.mean(0), x.T.cov()
@@ -32,7 +34,8 @@ def frechet_distance(
     "Squared Fréchet distance of two normal distributions: Dowson and Landau 1982, in float64"
     mu1, cov1, mu2, cov2 = (o.double().cpu() for o in (mu1, cov1, mu2, cov2))
     if mu1.shape!=mu2.shape or cov1.shape!=cov2.shape or cov1.shape!=(len(mu1),)*2:
-        raise ValueError(f"frechet_distance: shapes {tuple(mu1.shape)}, {tuple(cov1.shape)} and {tuple(mu2.shape)}, {tuple(cov2.shape)} don't fit")
+        raise ValueError(f"frechet_distance: shapes {tuple(mu1.shape)}, {tuple(cov1.shape)} and "
+                         f"{tuple(mu2.shape)}, {tuple(cov2.shape)} don't fit")
     values, vectors = torch.linalg.eigh(cov1)
     root = vectors*values.clamp_min(0).sqrt() @ vectors.T               # cov1^(1/2)
     shared = torch.linalg.eigvalsh(root @ cov2 @ root).clamp_min(0).sqrt().sum()
@@ -51,7 +54,8 @@ class FID:
     @property
     def ratio(self)->float: return self.fid/self.floor
     def __str__(self):
-        return (f'FID {self.fid:.4g} of {self.n_samples} samples, floor {self.floor:.4g} of {self.n_floor} held-out real images, '
+        return (f'FID {self.fid:.4g} of {self.n_samples} samples, '
+                f'floor {self.floor:.4g} of {self.n_floor} held-out real images, '
                 f'ratio {self.ratio:.2f}; against {self.n_reference} training images, features of {self.network}')
 
 class ImageEval:
@@ -61,7 +65,8 @@ class ImageEval:
         dls, # `train` is the reference, `valid` the held-out real images; batches (images,...), images in [0,1]
         *, device:str|None=None, # Where to compute features; `default_device()` if None
     ):
-        if not hasattr(model, 'features'): raise ValueError(f"ImageEval: model needs a method features, {type(model).__name__} has none")
+        if not hasattr(model, 'features'):
+            raise ValueError(f"ImageEval: model needs a method features, {type(model).__name__} has none")
         self.device = device or default_device()
         self.model = model.to(self.device).eval()
         self.network = type(model).__name__
@@ -94,7 +99,8 @@ class ImageEval:
         samples:Tensor, # (N,C,H,W) in [0,1], N over the number of features
         *, verbose:bool=True, # Print it
     )->FID:
-        "The FID of `samples` with its floor, at the same number of images where there are so many. Raises ValueError for too few"
+        """The FID of `samples` with its floor, at the same number of images where there are so many. Raises ValueError
+        for too few"""
         n_floor = min(len(samples), len(self.held_out))
         result = FID(self.distance(samples), self.floor(n_floor), len(samples), n_floor, self.n_reference, self.network)
         if verbose: print(result)

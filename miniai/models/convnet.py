@@ -21,7 +21,8 @@ from ..training.learner import Callback, Learner
 
 # %% ../../nbs/22_convnet.ipynb #f4dd3efe
 class ConvNet(nn.Module):
-    "A small classifier: convolutions, each but the first halving the size, a mean over places (`features`), and a linear layer"
+    """A small classifier: convolutions, each but the first halving the size, a mean over places (`features`), and a
+    linear layer"""
     def __init__(self,
         in_channels:int=1, # 1 grey, 3 colour
         n_classes:int=10, # Scores that it gives
@@ -76,7 +77,8 @@ def get_classifier(
         set_seed(seed)
         dls = get_dls(data.train, data.test, 64)
         sched = partial(OneCycleLR, max_lr=lr, total_steps=epochs*len(dls.train))
-        cbs = [TrainCB(), DeviceCB(), MetricsCB(accuracy=FuncMetric(_accuracy)), ProgressCB(), BatchSchedCB(sched), _JitterCB()]
+        cbs = [TrainCB(), DeviceCB(), MetricsCB(accuracy=FuncMetric(_accuracy)), ProgressCB(), BatchSchedCB(sched),
+               _JitterCB()]
         opt_func = partial(torch.optim.AdamW, weight_decay=.05)
         Learner(model, dls, partial(F.cross_entropy, label_smoothing=.1), lr=lr, cbs=cbs, opt_func=opt_func).fit(epochs)
         model.cpu()

@@ -64,14 +64,16 @@ class FuncMetric:
         return torch.as_tensor(self.total/self.n)
 
 class MetricsCB(Callback):
-    "Keeps the loss, and each metric given, over every phase: `history` has a dictionary for each, also given to `learn.log`"
+    """Keeps the loss, and each metric given, over every phase: `history` has a dictionary for each, also given to
+    `learn.log`"""
     role = 'report'
     def __init__(self,
         **metrics, # Name and metric: anything with `update(preds, targets)`, `compute()` and `reset()`
     ):
         for k,m in metrics.items():
             if isinstance(m, type) or not all(hasattr(m, o) for o in ('update', 'compute', 'reset')):
-                raise ValueError(f"MetricsCB: {k} must be a metric with update, compute and reset, not {m!r}; FuncMetric makes one of a function")
+                raise ValueError(f"MetricsCB: {k} must be a metric with update, compute and reset, not {m!r}; "
+                                 "FuncMetric makes one of a function")
         self.metrics,self.history = metrics,[]
 
     def before_epoch(self, learn):
@@ -104,7 +106,8 @@ def has_audience()->bool:
     return bool(IN_NOTEBOOK) or sys.stdout.isatty()
 
 class ProgressCB(Callback):
-    "Bars with the loss, the log as a table, and with `plot` the loss while it falls; nothing where no terminal or notebook is"
+    """Bars with the loss, the log as a table, and with `plot` the loss while it falls; nothing where no terminal or
+    notebook is"""
     order,role = 20,'report'
     def __init__(self,
         plot:bool=False, # Draw the losses (in notebooks)
@@ -199,7 +202,8 @@ class LRFinderCB(Callback):
     def after_loss(self, learn):
         self.lrs.append(learn.opt.param_groups[0]['lr'])
         self.losses.append(learn.loss.item())
-        if not math.isfinite(self.losses[-1]) or self.losses[-1]>self.max_mult*min(self.losses): raise CancelFitException()
+        if not math.isfinite(self.losses[-1]) or self.losses[-1]>self.max_mult*min(self.losses):
+            raise CancelFitException()
 
     def after_step(self, learn):
         if (lr := self.lrs[-1]*self.gamma)>self.stop: raise CancelFitException()

@@ -20,8 +20,8 @@ EVENTS = ('before_fit', 'before_epoch', 'before_batch', 'after_predict', 'after_
           'after_batch', 'after_epoch', 'after_fit', 'cleanup_batch', 'cleanup_epoch', 'cleanup_fit')
 
 class Callback:
-    """Base of what can be added to a `Learner`: any method named in `EVENTS` or `ACTIONS` is called there with the learner.
-    Raises TypeError for a method that looks like an event and is none"""
+    """Base of what can be added to a `Learner`: any method named in `EVENTS` or `ACTIONS` is called there with the
+    learner. Raises TypeError for a method that looks like an event and is none"""
     order = 0 # Callbacks of lower order are called first
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -119,13 +119,17 @@ class Learner:
 
     def _check(self, n_epochs, train, valid):
         "Everything that can be wrong before the first batch"
-        if not isinstance(n_epochs, int) or n_epochs<1: raise ValueError(f"fit: n_epochs must be a whole number from 1 up, not {n_epochs!r}")
+        if not isinstance(n_epochs, int) or n_epochs<1:
+            raise ValueError(f"fit: n_epochs must be a whole number from 1 up, not {n_epochs!r}")
         if not (train or valid): raise ValueError("fit: train and valid are both False, so there is nothing to do")
         for wanted,name in ((train, 'train'), (valid, 'valid')):
-            if wanted and getattr(self.dls, name, None) is None: raise ValueError(f"fit: {name}=True, but dls.{name} is None")
+            if wanted and getattr(self.dls, name, None) is None:
+                raise ValueError(f"fit: {name}=True, but dls.{name} is None")
         for action in ACTIONS if train else ACTIONS[:2]:
             who = [type(getattr(f, '__self__', f)).__name__ for f in self._listeners[action]]
-            if not who: raise ValueError(f"fit: no callback says how to {action}, so this Learner can't train; add TrainCB() to cbs")
+            if not who:
+                raise ValueError(f"fit: no callback says how to {action}, so this Learner can't train; "
+                                 "add TrainCB() to cbs")
             if len(who)>1: raise ValueError(f"fit: {' and '.join(who)} both want to {action}; keep one of them")
 
 def _is_callback(o)->Callback:

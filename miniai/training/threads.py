@@ -139,6 +139,7 @@ def fastest(
     cores = cpu_cores() if device.type=='cpu' else 1
     counts = sorted({1, *(2**i for i in range(1, 4) if 2**i<=cores)})
     if device.type=='cuda' and not torch.cuda.is_bf16_supported() or device.type=='mps': dtypes = (None,)
-    tried = [dict(n=n, dtype=d, images_per_second=_images_per_second(model, batch, n, d, len(batch), steps)) for n,d in product(counts, dtypes)]
+    tried = [dict(n=n, dtype=d, images_per_second=_images_per_second(model, batch, n, d, len(batch), steps))
+             for n,d in product(counts, dtypes)]
     best = max(tried, key=lambda o: o['images_per_second'])
     return dict(n=best['n'], dtype=best['dtype']), tried
