@@ -163,8 +163,8 @@ def draw(
         with autocast(device, dtype):
             return ddim(denoiser, x.to(device), ts, generator=fresh, eta=eta, clamp=clamp, callback=callback).cpu()
     batches = noise.split(100)
-    xs = (shares.pool.map if shares is not None and shares.n>1 else map)(some, batches, range(len(batches)))
-    return pixels.decode(torch.cat(list(xs))).clamp(0, 1)
+    xs = (shares or Shares(1)).map(some, batches, range(len(batches)))
+    return pixels.decode(torch.cat(xs)).clamp(0, 1)
 
 # %% ../../nbs/42_demo.ipynb #e302a658
 class Demo:

@@ -35,7 +35,7 @@ class Shares:
 
     def map(self,
         f:Callable, # Called with one item of each sequence
-        *sequences:Sequence, # Of `n` items each
+        *sequences:Sequence, # Of any one length; up to `n` items are worked on at a time
     )->list: # What f gave, in order; the first exception is raised
         "f of the first items, of the second, ..., side by side"
         return [f(*o) for o in zip(*sequences)] if self.n==1 else list(self.pool.map(f, *sequences))
@@ -104,9 +104,11 @@ class SharesCB(TrainCB):
     def backward(self, learn):
         learn.loss.backward() # ends at the predictions
         self.shares.map(Tensor.backward, self.outs, self.shares.split(learn.preds.grad))
-        grads = [q.grad for q in learn.model.parameters() if q.grad is not None]
         for r in self.replicas[1:len(self.outs)]:
-            torch._foreach_add_(grads, [q.grad for q in r.parameters() if q.grad is not None])
+            for p,q in zip(learn.model.parameters(), r.parameters()):
+                if q.grad is None: continue # a share need not have used every weight
+                if p.grad is None: p.grad = q.grad
+                else: p.grad += q.grad
             r.zero_grad()
 
     def cleanup_fit(self, learn):
