@@ -13,8 +13,9 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from ..core import default_device, keep_random_state, to_cpu, to_device
-from .learner import Callback, CancelEpochException, CancelFitException, Learner
+from ..core import default_device, keep_random_state, load_weights, to_cpu, to_device
+from .learner import (Callback, CancelEpochException, CancelFitException, Learner, check_broadcast,
+                                     explain_batchnorm, explain_labels)
 
 # %% ../../nbs/21_callbacks.ipynb #1f39c04c
 class TrainCB(Callback):
@@ -25,8 +26,14 @@ class TrainCB(Callback):
         if n_inp<1: raise ValueError(f"TrainCB: n_inp must be at least 1, not {n_inp}")
         self.n_inp = n_inp
     def before_fit(self, learn): learn.n_inp = self.n_inp
-    def predict(self, learn): learn.preds = learn.model(*learn.inputs)
-    def get_loss(self, learn): learn.loss = learn.loss_func(learn.preds, *learn.targets)
+    def predict(self, learn):
+        try: learn.preds = learn.model(*learn.inputs)
+        except ValueError as e: explain_batchnorm(learn, e)
+    def get_loss(self, learn):
+        check_broadcast(learn.preds, learn.targets, learn.loss_func)
+        try: learn.loss = learn.loss_func(learn.preds, *learn.targets)
+        except (IndexError, RuntimeError) as e: explain_labels(learn, e)
+        if learn.loss.ndim: raise ValueError(f"fit: the loss must be one number, not {tuple(learn.loss.shape)}")
     def backward(self, learn): learn.loss.backward()
     def step(self, learn): learn.opt.step()
     def zero_grad(self, learn): learn.opt.zero_grad()
@@ -62,6 +69,8 @@ class FuncMetric:
         "Raises ValueError if nothing was seen"
         if not self.n: raise ValueError("FuncMetric: no batch was seen")
         return torch.as_tensor(self.total/self.n)
+    def state_dict(self): return dict(total=self.total, n=self.n)
+    def load_state_dict(self, state): self.total,self.n = state['total'],state['n']
 
 class MetricsCB(Callback):
     """Keeps the loss, and each metric given, over every phase: `history` has a dictionary for each, also given to
@@ -74,7 +83,7 @@ class MetricsCB(Callback):
             if isinstance(m, type) or not all(hasattr(m, o) for o in ('update', 'compute', 'reset')):
                 raise ValueError(f"MetricsCB: {k} must be a metric with update, compute and reset, not {m!r}; "
                                  "FuncMetric makes one of a function")
-        self.metrics,self.history = metrics,[]
+        self.metrics,self.history,self.total,self.n = metrics,[],0.,0
 
     def before_epoch(self, learn):
         for m in self.metrics.values(): m.reset()
@@ -86,18 +95,22 @@ class MetricsCB(Callback):
         self.n += n
         for m in self.metrics.values(): m.update(learn.preds.detach(), *learn.targets)
 
-    def after_epoch(self, learn): self._record(learn)
-    def cleanup_epoch(self, learn): # an epoch that was left early still has figures
-        if self.n: self._record(learn)
-
-    def _record(self, learn):
+    def cleanup_epoch(self, learn): # also an epoch that was left early has figures
         if not self.n: return
         record = dict(epoch=learn.epoch, phase='train' if learn.training else 'valid', loss=float(self.total)/self.n)
         record |= {k: float(m.compute()) for k,m in self.metrics.items()}
         record['seconds'] = time.perf_counter()-self.start
-        self.n = 0
+        self.total,self.n = 0.,0
         self.history.append(record)
-        learn.log(record)
+        if learn.rank==0: learn.log(record)
+
+    def state_dict(self):
+        "Also in the middle of an epoch"
+        sums = {k: m.state_dict() for k,m in self.metrics.items() if hasattr(m, 'state_dict')}
+        return dict(history=self.history, total=self.total, n=self.n, metrics=sums)
+    def load_state_dict(self, state):
+        self.history,self.total,self.n = list(state['history']),state['total'],state['n']
+        for k,v in state['metrics'].items(): self.metrics[k].load_state_dict(v)
 
 # %% ../../nbs/21_callbacks.ipynb #175ae33f
 def has_audience()->bool:
@@ -111,15 +124,16 @@ class ProgressCB(Callback):
     order,role = 20,'report'
     def __init__(self,
         plot:bool=False, # Draw the losses (in notebooks)
-    ): self.plot = plot
+        *, table:bool=True, # Show the log as a table, else leave it as it is
+    ): self.plot,self.table,self.bar = plot,table,None
 
     def before_fit(self, learn):
         self.bar = None
-        if not has_audience(): return
+        if learn.rank or not has_audience(): return
         from fastprogress import master_bar
         self.bar = master_bar(range(learn.n_epochs))
         self.bar.update(0)
-        self.plain_log, learn.log = learn.log, self._log_row
+        self.plain_log, learn.log = learn.log, self._log_row if self.table else learn.log
         self.losses,self.shown,self.header = {True: ([], []), False: ([], [])},0.,None
 
     def before_epoch(self, learn):
@@ -169,12 +183,18 @@ class BatchSchedCB(Callback):
     role = 'update'
     def __init__(self,
         sched:Callable, # sched(optimizer) -> a scheduler of torch.optim.lr_scheduler
-    ): self.make = sched
-    def before_fit(self, learn): self.sched,self.lrs = self.make(learn.opt) if True in learn.phases else None,[]
+    ): self.make,self.sched,self.lrs = sched,None,[]
+    def before_fit(self, learn):
+        if True not in learn.phases or (self.sched is not None and not learn.fresh): return
+        self.sched,self.lrs = self.make(learn.opt),[]
     def after_step(self, learn):
         self.lrs.append(learn.opt.param_groups[0]['lr'])
         self._tick()
     def _tick(self): self.sched.step()
+    def state_dict(self): return dict(sched=self.sched.state_dict(), lrs=self.lrs)
+    def load_state_dict(self, state):
+        self.sched.load_state_dict(state['sched'])
+        self.lrs = list(state['lrs'])
 
 class EpochSchedCB(BatchSchedCB):
     "Steps a scheduler after each training epoch; `lrs` has the learning rate that each batch took"
@@ -242,7 +262,7 @@ def lr_find(
 )->LRFinderCB: # Has `lrs`, `losses`, `suggestion` and `plot`
     "Try growing learning rates for at most 20 epochs, then undo everything"
     finder = LRFinderCB(start, **kwargs)
-    weights, training, opt = deepcopy(learn.model.state_dict()), learn.model.training, getattr(learn, 'opt', None)
+    weights, training, opt = deepcopy(learn.model.state_dict()), learn.model.training, learn.opt
     generator = getattr(learn.dls.train, 'generator', None)
     order = generator.get_state() if generator is not None else None
     try:
@@ -265,7 +285,7 @@ class EMACB(Callback):
     ):
         if not 0<=decay<1: raise ValueError(f"EMACB: decay must be from 0 up to, not including, 1, not {decay}")
         if every<1: raise ValueError(f"EMACB: every must be at least 1, not {every}")
-        self.decay,self.every,self.ema_model,self.n_steps = decay,every,None,0
+        self.decay,self.every,self.ema_model,self.live,self.n_steps = decay,every,None,None,0
 
     def before_fit(self, learn):
         if self.ema_model is None: self.ema_model = deepcopy(learn.model).eval().requires_grad_(False)
@@ -282,7 +302,13 @@ class EMACB(Callback):
     def before_epoch(self, learn):
         self.live = learn.model
         if not learn.training: learn.model = self.ema_model
-    def cleanup_epoch(self, learn): learn.model = self.live
+    def cleanup_epoch(self, learn):
+        if self.live is not None: learn.model,self.live = self.live,None
+
+    def state_dict(self): return dict(n_steps=self.n_steps, ema_model=self.ema_model.state_dict())
+    def load_state_dict(self, state):
+        load_weights(self.ema_model, state['ema_model'], "EMACB's average")
+        self.n_steps = state['n_steps']
 
 # %% ../../nbs/21_callbacks.ipynb #ea2b659b
 class _CaptureCB(Callback):
