@@ -32,9 +32,9 @@ if os.environ.get('IN_TEST'): torch.set_num_threads(1)
 def _map_tensors(f, x):
     "Apply `f` to each tensor in nested tuples, lists and dictionaries; leave the rest"
     if isinstance(x, Tensor): return f(x)
+    if hasattr(x, '_fields'): return type(x)(*(_map_tensors(f, v) for v in x)) # a named tuple
+    if isinstance(x, (list, tuple)): return type(x)([_map_tensors(f, v) for v in x])
     if isinstance(x, Mapping): return {k: _map_tensors(f, v) for k,v in x.items()}
-    if isinstance(x, tuple) and hasattr(x, '_fields'): return type(x)(*(_map_tensors(f, v) for v in x))
-    if isinstance(x, (list, tuple)): return type(x)(_map_tensors(f, v) for v in x)
     return x
 
 def to_device(
@@ -42,8 +42,8 @@ def to_device(
     device:str|torch.device|None=None, # Where to; `default_device()` if None
 ): # The same structure
     "Move each tensor in `x` to `device`"
-    device = device or default_device()
-    return _map_tensors(lambda o: o.to(device, non_blocking=True), x)
+    device = torch.device(device or default_device())
+    return _map_tensors(lambda o: o if o.device==device else o.to(device, non_blocking=True), x)
 
 def to_cpu(
     x, # A tensor, or tuples, lists and dictionaries that hold some, to any depth

@@ -30,7 +30,7 @@ class TrainCB(Callback):
         try: learn.preds = learn.model(*learn.inputs)
         except ValueError as e: explain_batchnorm(learn, e)
     def get_loss(self, learn):
-        check_broadcast(learn.preds, learn.targets, learn.loss_func)
+        if not learn.iter: check_broadcast(learn.preds, learn.targets, learn.loss_func) # the others are alike
         try: learn.loss = learn.loss_func(learn.preds, *learn.targets)
         except (IndexError, RuntimeError) as e: explain_labels(learn, e)
         if learn.loss.ndim: raise ValueError(f"fit: the loss must be one number, not {tuple(learn.loss.shape)}")
@@ -44,8 +44,8 @@ class DeviceCB(Callback):
     order = -10 # before whoever looks at the batch
     def __init__(self,
         device:str|torch.device|None=None, # `default_device()` if None
-    ): self.device = device
-    def before_fit(self, learn): learn.model.to(self.device or default_device())
+    ): self.device = torch.device(device or default_device())
+    def before_fit(self, learn): learn.model.to(self.device)
     def before_batch(self, learn): learn.batch = to_device(learn.batch, self.device)
 
 class SingleBatchCB(Callback):

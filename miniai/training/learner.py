@@ -120,6 +120,7 @@ class Learner:
 
     def _check_loss(self):
         "A loss that is no number ends the fit. Reading it makes a GPU wait, so there 50 are read at once"
+        if self.loss.is_cpu and math.isfinite(self.loss.item()): return
         self._losses.append((self.iter, self.loss.detach()))
         if self.loss.is_cpu or len(self._losses)==50: self._read_losses()
 
@@ -132,12 +133,14 @@ class Learner:
 
     def _run(self, level, body, cancel):
         "before, body, after; and cleanup whatever happens. `cancel` leaves this level quietly"
+        before, after, cleanup = _LEVELS[level]
         try:
-            self._call(f'before_{level}')
+            self._call(before)
             body()
-            self._call(f'after_{level}')
+            self._call(after)
         except cancel: pass
-        finally: self._cleanup(f'cleanup_{level}')
+        finally:
+            if self._listeners[cleanup]: self._cleanup(cleanup)
 
     def _call(self, event):
         for f in self._listeners[event]: f(self)
@@ -169,6 +172,8 @@ class Learner:
                 raise ValueError(f"fit: no callback says how to {action}, so this Learner can't train; "
                                  "add TrainCB() to cbs")
             if len(who)>1: raise ValueError(f"fit: {' and '.join(who)} both want to {action}; keep one of them")
+
+_LEVELS = {o: (f'before_{o}', f'after_{o}', f'cleanup_{o}') for o in ('fit', 'epoch', 'batch')} # made once
 
 def _is_callback(o)->Callback:
     if isinstance(o, type): raise ValueError(f"cbs: {o.__name__} is a class; give an instance, {o.__name__}()")
