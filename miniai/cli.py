@@ -32,6 +32,17 @@ def get_parser()->argparse.ArgumentParser:
     demo.add_argument('--device', help='cpu, cuda or mps (default: the fastest at hand)')
     demo.add_argument('--resume', action='store_true',
                       help='go on with the training in the folder, up to --minutes in all')
+    demo.set_defaults(run=_demo)
+    runs = commands.add_parser(
+        'runs', help='show tracked runs as a web page on this machine',
+        description='Serve a page of all tracked runs, with their settings, curves and samples, until Ctrl-C. It only '
+                    'reads, and only this machine can see it.')
+    runs.add_argument('--db', help="the tracker's file (default: the one that MINIAI_RUNS names, else runs.db in the "
+                                   "cache folder)")
+    runs.add_argument('--port', type=int, default=8910,
+                      help='port of the loopback address (default: 8910; 0 takes any free one)')
+    runs.add_argument('--open', action='store_true', help='open the page in a browser')
+    runs.set_defaults(run=_runs)
     return parser
 
 def _demo(args)->dict:
@@ -43,13 +54,17 @@ def _demo(args)->dict:
                 resume=args.resume, n_train=p.n_train, n_test=p.n_test, n_samples=p.n_samples)
     return demo.run()
 
+def _runs(args):
+    from miniai.training.runs import serve
+    serve(args.db, port=args.port, open_browser=args.open)
+
 # %% ../nbs/95_cli.ipynb #d44eb83a
 def main(
     argv:Sequence[str]|None=None, # Options; those of the process if None
 )->int: # Exit status: 0, 1 for an error, 130 for Ctrl-C
     "The command `miniai`"
     args = get_parser().parse_args(argv)
-    try: _demo(args)
+    try: args.run(args)
     except (ValueError, OSError, ImportError) as e: return _fail(e)
     except RuntimeError as e: # PyTorch's word for an absent or unknown device, or for too little memory on it
         if 'device' not in str(e).lower() and 'memory' not in str(e).lower(): raise
