@@ -21,8 +21,8 @@ def ddim_step(
 )->Tensor: # The images at the step's end, (B,C,H,W)
     "One step: Song et al. 2021, eq. 12, with the fresh noise of eq. 16"
     (a,sigma),(a_next,sigma_next) = now,then
-    kept = (a/a_next)**2 if a_next else 1.                 # between two levels of pure noise nothing is lost
-    fresh = eta*sigma_next/sigma*math.sqrt(max(0, 1-kept)) if eta and sigma_next else 0.
+    kept = sigma_next*a/(a_next*sigma) if a_next else 1.   # ratio of noise to image, then to now; 1 between pure noises
+    fresh = eta*sigma_next*math.sqrt(max(0, 1-kept**2)) if eta and sigma_next else 0.
     x = a_next*x0_hat + math.sqrt(max(0, sigma_next**2-fresh**2))*eps_hat
     return x + fresh*noise if fresh else x
 

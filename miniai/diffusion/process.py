@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['TARGETS', 'Standardize', 'noisify', 'to_target', 'from_target', 'Denoiser', 'GaussianDenoiser', 'sample_times',
-           'DiffusionCB']
+           'weighted_mse', 'DiffusionCB']
 
 # %% ../../nbs/37_process.ipynb #06c562e8
 import torch
@@ -65,7 +65,7 @@ def noisify(
     return _spread(a, x0)*x0 + _spread(sigma, x0)*eps, eps
 
 # %% ../../nbs/37_process.ipynb #ea8ad5d7
-TARGETS = ('eps', 'x0', 'v')
+TARGETS = ('eps', 'x0', 'v', 'flow')
 
 def _check_target(target):
     if target not in TARGETS: raise ValueError(f"target is one of {', '.join(TARGETS)}, got {target!r}")
@@ -76,14 +76,17 @@ def to_target(
     t:Tensor,   # Times, (B,), in [0,1]
     *,
     schedule:Schedule, # The schedule that mixed them
-    target:str='v',    # 'eps', 'x0' or 'v'
+    target:str='v',    # One of `TARGETS`
 )->Tensor: # What the network is asked for, (B,C,H,W)
-    "The target of training: the noise, the image, or v = sqrt(ab)*eps - sqrt(1-ab)*x0 (Salimans & Ho 2022)"
+    """The target of training: the noise; the image; v = (a*eps - sigma*x0)/sqrt(a^2+sigma^2) (Salimans & Ho 2022); or the
+    velocity of the straight path, eps - x0 (Lipman et al. 2023)"""
     _check_target(target)
     if target=='eps': return eps
     if target=='x0': return x0
-    a,sigma = (_spread(c, x0) for c in schedule.coefs(t))
-    return a*eps - sigma*x0
+    if target=='flow': return eps-x0
+    a,sigma = schedule.coefs(t)
+    length = (a**2+sigma**2).sqrt()                        # 1 where the schedule keeps the variance
+    return _spread(a/length, x0)*eps - _spread(sigma/length, x0)*x0
 
 # %% ../../nbs/37_process.ipynb #c47690a1
 def _over(num, den): # num/den, and 0 where den is 0
@@ -95,14 +98,16 @@ def from_target(
     t:Tensor,   # Times, (B,), in [0,1]
     *,
     schedule:Schedule, # The schedule that mixed them
-    target:str='v',    # What the answer means: 'eps', 'x0' or 'v'
+    target:str='v',    # What the answer means: one of `TARGETS`
 )->tuple[Tensor,Tensor]: # The image and the noise that the answer stands for, (B,C,H,W) each
     "The inverse of `to_target`; 0, the mean, where the answer says nothing (eps of pure noise, x0 of a clean image)"
     _check_target(target)
     a,sigma = (_spread(c, x_t) for c in schedule.coefs(t))
     if target=='eps': return _over(x_t-sigma*out, a), out
     if target=='x0': return out, _over(x_t-a*out, sigma)
-    return a*x_t - sigma*out, sigma*x_t + a*out
+    if target=='flow': return (x_t-sigma*out)/(a+sigma), (x_t+a*out)/(a+sigma)
+    square = a**2+sigma**2
+    return a/square*x_t - sigma/square.sqrt()*out, sigma/square*x_t + a/square.sqrt()*out
 
 # %% ../../nbs/37_process.ipynb #e92ce070
 class Denoiser(nn.Module):
@@ -110,11 +115,15 @@ class Denoiser(nn.Module):
     def __init__(self,
         net:nn.Module,      # Called as net(x_t, t) or net(x_t, t, cond), gives (B,C,H,W)
         schedule:Schedule,  # The schedule it was trained with
-        target:str='v',     # What it was trained to predict: 'eps', 'x0' or 'v'
+        target:str='v',     # What it was trained to predict: one of `TARGETS`
+        *,
+        limits:tuple[float,float]|None=None, # Least and greatest value that a pixel can have; the estimates keep to them
     ):
         super().__init__()
         _check_target(target)
-        self.net,self.schedule,self.target = net,schedule,target
+        if limits is not None and not limits[0]<limits[1]:
+            raise ValueError(f"Denoiser: limits are the least and the greatest value of a pixel, got {limits}")
+        self.net,self.schedule,self.target,self.limits = net,schedule,target,limits
 
     def forward(self,
         x_t:Tensor, # Noised images, (B,C,H,W)
@@ -124,7 +133,14 @@ class Denoiser(nn.Module):
         "The estimates that the network's answer stands for"
         t = torch.as_tensor(t, device=x_t.device).float().expand(len(x_t))
         out = self.net(x_t, t) if cond is None else self.net(x_t, t, cond)
-        return from_target(out.float(), x_t.float(), t, schedule=self.schedule, target=self.target)
+        x_t = x_t.float()
+        x0_hat,eps_hat = from_target(out.float(), x_t, t, schedule=self.schedule, target=self.target)
+        return (x0_hat,eps_hat) if self.limits is None else self._limit(x0_hat, x_t, t)
+
+    def _limit(self, x0_hat, x_t, t): # the nearest possible picture, and the noise that then explains x_t
+        a,sigma = (_spread(c, x_t) for c in self.schedule.coefs(t))
+        x0_hat = x0_hat.clamp(*self.limits)
+        return x0_hat, _over(x_t-a*x0_hat, sigma)
 
 # %% ../../nbs/37_process.ipynb #b83f8b19
 class GaussianDenoiser:
@@ -158,22 +174,35 @@ def sample_times(
     u = ((torch.randperm(n, generator=generator, device=device)+u)/n).clamp(max=1-2**-24)
     return u if warp is None else warp(u)
 
+# %% ../../nbs/37_process.ipynb #0cd71a70
+def weighted_mse(
+    out:Tensor,     # The network's answers, (B,C,H,W)
+    target:Tensor,  # What they should be, (B,C,H,W)
+    weights:Tensor, # How much each image counts, (B,)
+)->Tensor: # One number
+    "The mean over the batch of weight times mean squared error. Raises ValueError if shapes do not fit"
+    if out.shape!=target.shape or weights.shape!=out.shape[:1]:
+        raise ValueError(f"weighted_mse: answers {tuple(out.shape)}, targets {tuple(target.shape)}, "
+                         f"weights {tuple(weights.shape)}")
+    return (weights*(out-target).square().flatten(1).mean(1)).mean()
+
 # %% ../../nbs/37_process.ipynb #fc5c275b
 class DiffusionCB(Callback):
     "Makes a batch of clean images into noised images, times and targets, which the Learner's loss compares"
     order = 10 # after the batch has been moved to its device
     def __init__(self,
         schedule:Schedule, # How much noise there is at each time
-        target:str='v',    # What the network predicts: 'eps', 'x0' or 'v'
+        target:str='v',    # What the network predicts: one of `TARGETS`
         *,
         pixels:Standardize|None=None, # Takes the images to variance 1; as they are if None
         warp:Callable[[Tensor],Tensor]|None=None, # Density of the training times, as in `sample_times`
+        weight:Callable[[Tensor],Tensor]|None=None, # log-SNRs (B,) to weights (B,): for the loss `weighted_mse`
         use_cond:bool=False, # Hand the second entry of the batch to the network as its condition
         generator:torch.Generator|None=None, # Source of times and noise in training; the global one if None
         valid_seed:int=0, # Validation draws the same times and noise each time
     ):
         _check_target(target)
-        self.schedule,self.target,self.pixels,self.warp = schedule,target,pixels,warp
+        self.schedule,self.target,self.pixels,self.warp,self.weight = schedule,target,pixels,warp,weight
         self.use_cond,self.generator,self.valid_seed = use_cond,generator,valid_seed
 
     def before_epoch(self, learn): self.valid_generator = None
@@ -191,4 +220,5 @@ class DiffusionCB(Callback):
         x_t,eps = noisify(x0, t, self.schedule, generator=generator)
         inputs = (x_t, t, *rest[:1]) if self.use_cond else (x_t, t)
         target = to_target(x0, eps, t, schedule=self.schedule, target=self.target)
-        learn.batch,learn.n_inp = (*inputs, target),len(inputs)
+        weights = () if self.weight is None else (self.weight(self.schedule.logsnr(t)),)
+        learn.batch,learn.n_inp = (*inputs, target, *weights),len(inputs)

@@ -96,7 +96,8 @@ def linear_alphabars(
 
 # %% ../../nbs/36_schedules.ipynb #edb4da35
 class TableSchedule(Schedule):
-    "Any list of alphabars made elsewhere: alphabar(t) = alphabars[round(t*N)-1], and alphabar(0) = 1"
+    """Any list of alphabars made elsewhere: alphabar(i/N) = alphabars[i-1], and alphabar(0) = 1; in between the log-SNR
+    is a straight line, and where it would be infinite (next to 0 or 1) the nearer entry counts"""
     def __init__(self,
         alphabars:Tensor, # alphabars of steps 1 to N, (N,), in [0,1], never rising
     ):
@@ -118,7 +119,12 @@ class TableSchedule(Schedule):
         if key not in self._copies:
             ab = self.table
             self._copies[key] = torch.stack([ab, ab.sqrt(), (1-ab).sqrt(), ab.logit()]).to(t.dtype).to(t.device)
-        return self._copies[key][:, (t*self.n_steps).round().long()]
+        rows,place = self._copies[key],t*self.n_steps
+        lower = place.floor().clamp(max=self.n_steps-1).long()
+        logsnr = torch.lerp(rows[3, lower], rows[3, lower+1], place-lower)
+        between = ((place-place.round()).abs()>1e-3) & logsnr.isfinite()          # i/N*N is not always i
+        ab,rest = logsnr.sigmoid(),(-logsnr).sigmoid()
+        return torch.where(between, torch.stack([ab, ab.sqrt(), rest.sqrt(), logsnr]), rows[:, place.round().long()])
 
     def logsnr(self, t): return self._rows(t)[3]
     def alphabar(self, t): return self._rows(t)[0]
@@ -126,14 +132,20 @@ class TableSchedule(Schedule):
 
     def time(self, logsnr):
         logsnr = torch.as_tensor(logsnr)
-        ab = logsnr.double().cpu().sigmoid()
-        i = (self.table-ab[...,None]).abs().argmin(-1)
-        return (i/self.n_steps).to(logsnr.device)
+        wanted,noise = -logsnr.double().cpu(),-self.table.logit()                 # both rise with the noise
+        lower = (torch.searchsorted(noise, wanted, right=True)-1).clamp(0, self.n_steps-1)
+        share = (wanted-noise[lower])/(noise[lower+1]-noise[lower])
+        nearest = (self.table-(-wanted).sigmoid()[...,None]).abs().argmin(-1).double()
+        place = torch.where(share.isfinite() & noise[lower].isfinite() & noise[lower+1].isfinite(),
+                            lower+share.clamp(0, 1), nearest)
+        return (place/self.n_steps).to(logsnr)
 
     def index(self,
         t:Tensor|float, # Times, any shape, in [0,1]
-    )->Tensor: # Entries counted from 0, same shape, int64; -1 for the clean picture
+    )->Tensor: # Entries counted from 0, same shape, with a fraction between two entries; -1 for the clean picture
         "The time as the network that came with the table knows it"
-        return (check_times(t)*self.n_steps).round().long()-1
+        place = check_times(t)*self.n_steps
+        near = place.round()
+        return torch.where((place-near).abs()<1e-3, near, place)-1
 
     def __repr__(self): return f"TableSchedule({self.n_steps} alphabars, {self.table[1]:.4g} to {self.table[-1]:.2g})"
