@@ -43,7 +43,22 @@ def get_parser()->argparse.ArgumentParser:
                       help='port of the loopback address (default: 8910; 0 takes any free one)')
     runs.add_argument('--open', action='store_true', help='open the page in a browser')
     runs.set_defaults(run=_runs)
+    _add_lab(commands)
     return parser
+
+def _add_lab(commands):
+    lab = commands.add_parser(
+        'lab', help='measure every sampler on every kind of model',
+        description='Train five models (or take them from the cache), draw from each with seven samplers in several '
+                    'budgets, and print tables of FID over floor. Stop it at any moment: the same command goes on.')
+    lab.add_argument('--data', default='fashion_mnist', help='as for demo (default: fashion_mnist)')
+    lab.add_argument('--out', default='miniai_lab.jsonl', help='file of the measurements (default: miniai_lab.jsonl)')
+    lab.add_argument('--budgets', type=int, nargs='+', metavar='N', default=[5,10,20,50],
+                     help='evaluations of the network (default: 5 10 20 50)')
+    lab.add_argument('--models', nargs='+', metavar='NAME', help='eps x0 v karras flow (default: all)')
+    lab.add_argument('--samplers', nargs='+', metavar='NAME',
+                     help='ddpm ddim euler euler_ancestral heun lms dpm2m (default: all)')
+    lab.set_defaults(run=_lab)
 
 def _demo(args)->dict:
     from miniai.core import Scale
@@ -57,6 +72,19 @@ def _demo(args)->dict:
 def _runs(args):
     from miniai.training.runs import serve
     serve(args.db, port=args.port, open_browser=args.open)
+
+def _lab(args):
+    from miniai.core import Scale
+    from miniai.data.datasets import load_data
+    from miniai.diffusion.lab import LAB_MODELS, LAB_SAMPLERS, lab_tables, laboratory
+    from miniai.diffusion.trained import SIZES
+    p = Scale.current().pick(**SIZES)
+    data = load_data(args.data, n_train=p.n_train, n_test=p.n_test)
+    def say(r): print(f"{r['sampler']} on {r['model']}, {r['n_evals']} evaluations: FID over floor {r['ratio']:.2f}", flush=True)
+    study = laboratory(args.out, data, budgets=args.budgets, models=args.models or [*LAB_MODELS],
+                       samplers=args.samplers or [*LAB_SAMPLERS], n_samples=p.n_samples, n_epochs_judge=p.n_epochs_judge,
+                       report=say, n_images=p.n_images, channels=p.channels, n_blocks=p.n_blocks)
+    print(lab_tables(study.rows(n=p.n_samples, n_images=p.n_images, data=data.name)))
 
 # %% ../nbs/95_cli.ipynb #d44eb83a
 def main(

@@ -14,17 +14,20 @@ from ..training.learner import Callback
 
 # %% ../../nbs/37_process.ipynb #11749a28
 class Standardize:
-    "Pixels to mean 0 and variance 1, and back"
+    "Pixels to mean 0 and variance 1, and back; black may be set apart from what is nearly black"
     def __init__(self,
         mean:float=0., # Mean of the pixels
         std:float=1.,  # Their standard deviation, above 0
+        *, margin:float=0., # How far below 0 `encode` puts pixels that are exactly black, at least 0
     ):
         if not std>0: raise ValueError(f"Standardize: the standard deviation is above 0, got {std}")
-        self.mean,self.std = float(mean),float(std)
+        if not margin>=0: raise ValueError(f"Standardize: the margin is 0 or more, got {margin}")
+        self.mean,self.std,self.margin = float(mean),float(std),float(margin)
 
     @classmethod
     def of(cls,
         images:Tensor, # Images of any shape; bytes count as 0 to 1
+        *, margin:float=0., # As above
     )->'Standardize':
         "Measured on `images`, in one pass over their bytes where they are bytes"
         if images.dtype==torch.uint8:
@@ -34,17 +37,20 @@ class Standardize:
             levels = images.detach().flatten().double().cpu()
             share = torch.full_like(levels, 1/len(levels))
         mean = (share*levels).sum()
-        return cls(mean.item(), (share*(levels-mean)**2).sum().sqrt().item())
+        return cls(mean.item(), (share*(levels-mean)**2).sum().sqrt().item(), margin=margin)
 
     def encode(self, x:Tensor)->Tensor:
         "Pixels in [0,1] to mean 0 and variance 1"
+        if self.margin: x = torch.where(x==0, -self.margin, x)
         return (x-self.mean)/self.std
 
     def decode(self, x:Tensor)->Tensor:
-        "Back to pixels in [0,1], or a little outside for samples"
+        "Back to pixels in [0,1], or a little outside for samples: whoever draws cuts off there"
         return x*self.std+self.mean
 
-    def __repr__(self): return f"Standardize(mean={self.mean:.4f}, std={self.std:.4f})"
+    def __repr__(self):
+        margin = f", margin={self.margin:g}" if self.margin else ''
+        return f"Standardize(mean={self.mean:.4f}, std={self.std:.4f}{margin})"
 
 # %% ../../nbs/37_process.ipynb #afc1ab5d
 def _spread(c, x): # (B,) -> (B,1,1,...) with as many dimensions as x, in its dtype

@@ -168,6 +168,7 @@ def get_model(
 def get_judge(
     data:Splits, # The reference is `data.train`, the floor comes from `data.test`
     *, n_epochs:int=16, # Of the classifier whose features are compared
+    device:str|None=None, # Where to compute features; `default_device()` if None
 )->ImageEval:
     "What gives FIDs for `data`, in the features of a classifier trained on the same images"
-    return ImageEval(get_classifier(data, epochs=n_epochs), get_dls(data.train, data.test, 128))
+    return ImageEval(get_classifier(data, epochs=n_epochs), get_dls(data.train, data.test, 128), device=device)
