@@ -80,9 +80,11 @@ def _lab(args):
     from miniai.diffusion.trained import SIZES
     p = Scale.current().pick(**SIZES)
     data = load_data(args.data, n_train=p.n_train, n_test=p.n_test)
-    def say(r): print(f"{r['sampler']} on {r['model']}, {r['n_evals']} evaluations: FID over floor {r['ratio']:.2f}", flush=True)
+    def say(r): print(f"{r['sampler']} on {r['model']}, {r['n_evals']} evaluations: FID over floor {r['ratio']:.2f}",
+                      flush=True)
     study = laboratory(args.out, data, budgets=args.budgets, models=args.models or [*LAB_MODELS],
-                       samplers=args.samplers or [*LAB_SAMPLERS], n_samples=p.n_samples, n_epochs_judge=p.n_epochs_judge,
+                       samplers=args.samplers or [*LAB_SAMPLERS], n_samples=p.n_samples,
+                       n_epochs_judge=p.n_epochs_judge,
                        report=say, n_images=p.n_images, channels=p.channels, n_blocks=p.n_blocks)
     print(lab_tables(study.rows(n=p.n_samples, n_images=p.n_images, data=data.name)))
 

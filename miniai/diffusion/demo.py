@@ -108,7 +108,8 @@ def draw(
     callback:Callable|None=None, # As the sampler's
 )->Tensor: # (n,C,H,W), in [0,1], on the CPU
     "Generate images from noise by DDIM"
-    model = ImageModel(denoiser, get_pixels(config), (config['in_channels'], config['size'], config['size']), dtype=dtype)
+    model = ImageModel(denoiser, get_pixels(config), (config['in_channels'], config['size'], config['size']),
+                       dtype=dtype)
     return model.sample(n, linear_ts(n_steps or config['n_steps']), seed=seed, callback=callback,
                         eta=config['eta'] if eta is None else eta)
 

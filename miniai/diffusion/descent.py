@@ -25,9 +25,9 @@ from ..training.callbacks import BatchSchedCB, DeviceCB, ProgressCB, TrainCB
 from ..training.learner import Callback, Learner
 from ..training.optim import Cosine
 
-# %% ../../nbs/47_descent.ipynb #525e7e71
+# %% ../../nbs/47_descent.ipynb #adaa1814
 class LevelNet(nn.Module):
-    "Noisy images in, the log-SNR of each out: filters, the size of their responses in logarithms, and two layers on these"
+    "Noisy images in, the log-SNR of each out: from 4x4 coarse pixels, and from the size of filters' responses"
     def __init__(self,
         in_channels:int=1, # 1 grey, 3 colour
         *, channels:Sequence[int]=(16,32,32), # Of each convolution; all but the first halve the size
@@ -36,12 +36,14 @@ class LevelNet(nn.Module):
         sizes = [in_channels, *channels]
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=1 if i==0 else 2, padding=1)
                                    for i,(a,b) in enumerate(zip(sizes, channels)))
-        self.head = nn.Sequential(nn.Linear(2*sum(channels), 64), nn.SiLU(), nn.Linear(64, 1))
+        self.head = nn.Sequential(nn.Linear(16*in_channels+2*sum(channels), 64), nn.SiLU(),
+                                  nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 1))
 
     def forward(self,
         x:Tensor, # Noisy images, (B,C,H,W)
     )->Tensor: # log-SNR, (B,)
-        sizes = []
+        "How noisy each image looks"
+        sizes = [8*F.adaptive_avg_pool2d(x, 4).flatten(1)]                   # 16 coarse pixels; noise averages out
         for conv in self.convs:
             h = conv(x)
             square = h.square()+1e-8
@@ -49,7 +51,7 @@ class LevelNet(nn.Module):
             x = F.silu(h)
         return 4*self.head(torch.cat(sizes, 1)/4)[:,0]                       # logarithms run to about 12
 
-# %% ../../nbs/47_descent.ipynb #c6b4e57e
+# %% ../../nbs/47_descent.ipynb #233afc2a
 class LevelCB(Callback):
     "Makes a batch of clean images into noised images and their log-SNRs, for a network that predicts these"
     order = 10 # after the batch has been moved to its device
@@ -58,7 +60,7 @@ class LevelCB(Callback):
         *, pixels:Standardize|None=None, # Takes the images to variance 1; as they are if None
         logsnrs:tuple[float,float]=(-10.,12.), # Least and greatest log-SNR; drawn evenly
     ):
-        if not logsnrs[0]<logsnrs[1]: raise ValueError(f"LevelCB: logsnrs are the least and the greatest, got {logsnrs}")
+        if not logsnrs[0]<logsnrs[1]: raise ValueError(f"LevelCB: logsnrs are a least and a greatest, got {logsnrs}")
         self.schedule,self.pixels,self.logsnrs = schedule,pixels,logsnrs
 
     def before_batch(self, learn):
@@ -78,8 +80,9 @@ def get_level_net(
     lr:float=3e-3,      # Highest learning rate
     seed:int=0,         # Of weights, order, levels and noise
 )->LevelNet: # On `default_device()`, in eval mode
-    "A trained `LevelNet`: from the cache if it was trained before, else trained now. Raises ValueError for too few images"
-    if len(data.train)<batch_size: raise ValueError(f"get_level_net: {len(data.train)} images, a batch has {batch_size}")
+    "A trained `LevelNet`: from the cache, or trained now. Raises ValueError if there are fewer images than a batch has"
+    n = len(data.train)
+    if n<batch_size: raise ValueError(f"get_level_net: {n} images, a batch has {batch_size}")
     def train(net):
         dls = get_dls(data.train, data.test, batch_size, drop_last=True)
         n_epochs = math.ceil(n_images/(len(dls.train)*batch_size))
@@ -92,8 +95,9 @@ def get_level_net(
     with keep_random_state():
         set_seed(seed)
         net = LevelNet(data.train.images.shape[1])
-        load_or_train(net, train, name='level', net=repr(net), data=data.name, train_bytes=fingerprint(data.train), lr=lr,
-                      n_images=n_images, schedule=repr(schedule), pixels=repr(pixels), batch_size=batch_size, seed=seed)
+        load_or_train(net, train, name='level', net=repr(net), data=data.name, train_bytes=fingerprint(data.train),
+                      lr=lr, n_images=n_images, schedule=repr(schedule), pixels=repr(pixels),
+                      batch_size=batch_size, seed=seed)
     return net.to(default_device())
 
 @torch.no_grad()
@@ -107,7 +111,7 @@ def estimate_level(
     if logsnr.shape!=x.shape[:1]: raise ValueError(f"estimate_level: {len(x)} images, but levels {tuple(logsnr.shape)}")
     return logsnr
 
-# %% ../../nbs/47_descent.ipynb #39fd0f7a
+# %% ../../nbs/47_descent.ipynb #2e232e1e
 class TimeFree(nn.Module):
     "A network that is told the same time, whatever the time is"
     def __init__(self,
@@ -123,12 +127,17 @@ class TimeFree(nn.Module):
         t:Tensor, # Times, (B,): only their number counts
         cond:Tensor|None=None, # Handed on
     )->Tensor: # What `net` answers
+        "The network at its one time"
         t = torch.full_like(t, self.t)
         return self.net(x, t) if cond is None else self.net(x, t, cond)
 
     def extra_repr(self): return f"t={self.t}"
 
-# %% ../../nbs/47_descent.ipynb #8ed42b92
+# %% ../../nbs/47_descent.ipynb #89a6aefc
+def _possible(eps_hat, most=1.1): # noise has variance 1; more is the mark of a level that was estimated too low
+    size = eps_hat.square().flatten(1).mean(1).sqrt().view(-1, *[1]*(eps_hat.ndim-1))
+    return eps_hat*(most/size.clamp_min(1e-12)).clamp(max=1)
+
 class EstimatedTime(nn.Module):
     "A denoiser that goes by the level of noise it sees, image by image, and not by the time that it is told"
     def __init__(self,
@@ -146,7 +155,9 @@ class EstimatedTime(nn.Module):
         t:Tensor,   # Not used
         cond=None,  # Handed on
     )->tuple[Tensor,Tensor]: # Estimates of x0 and eps, (B,C,H,W) each
-        return self.model(x_t, self.schedule.time(estimate_level(self.level_net, x_t)), cond)
+        "The denoiser's estimates at the level that is seen"
+        x0_hat,eps_hat = self.model(x_t, self.schedule.time(estimate_level(self.level_net, x_t)), cond)
+        return x0_hat,_possible(eps_hat)
 
 # %% ../../nbs/47_descent.ipynb #6ac5aa16
 @dataclass(frozen=True)
@@ -223,26 +234,27 @@ def descend(
         if direction is not eps_hat: x = x + (a_next*h)*(direction-eps_hat)
     return x
 
-# %% ../../nbs/47_descent.ipynb #915d343a
+# %% ../../nbs/47_descent.ipynb #a8ca3641
 def _column(c): return c[:,None,None,None] # (B,) -> (B,1,1,1)
 
 @torch.no_grad()
 def unscheduled(
     model,     # A Denoiser, or anything called like one that has a `schedule`
     x:Tensor,  # Noise to start from, (B,C,H,W)
-    ts:Tensor, # Falling times: the start ts[0], the bound ts[-2], and the end ts[-1], reached from the bound in one step
+    ts:Tensor, # Falling times: start ts[0], bound ts[-2], and end ts[-1], reached from the bound in one step
     *,
     cond=None, # Handed to the model; if it is a tensor, an entry for each image
     generator:torch.Generator|None=None, # Source of fresh noise: gives one seed to each image
-    callback:Callable|None=None, # Called at each step with (step, mean t, x_t, x0_hat); finished images stay as they are
-    level_net:Callable[[Tensor],Tensor]|None=None, # Noisy images to log-SNRs: what is seen; None to trust the arithmetic
+    callback:Callable|None=None, # Called at each step with (step, mean t, x_t, x0_hat); finished images stay
+    level_net:Callable[[Tensor],Tensor]|None=None, # Noisy images to log-SNRs; None to trust the arithmetic
     rate:float=.35,    # Fraction of the way to x0_hat that a step goes, in (0,1]
     fresh:float=0.,    # Share of a step's progress that is given back as fresh noise, in [0,1)
     max_steps:int=100, # The last step goes to the end, whatever the level
 )->Tensor: # Images at the last time, (B,C,H,W), float32
     "Descent that goes by the level it sees: Kadkhodaie & Simoncelli 2021. Raises ValueError for rates out of range"
     ts,schedule = check_ts(ts),model.schedule
-    if not (0<rate<=1 and 0<=fresh<1): raise ValueError(f"unscheduled: 0<rate<=1 and 0<=fresh<1, got {rate} and {fresh}")
+    if not (0<rate<=1 and 0<=fresh<1):
+        raise ValueError(f"unscheduled: 0<rate<=1 and 0<=fresh<1, got {rate} and {fresh}")
     if max_steps<1: raise ValueError(f"unscheduled: max_steps is at least 1, got {max_steps}")
     left = max(1-(1-fresh)*rate, 1e-6)                 # s'/s
     kept = min((1-rate)/left, 1.)                      # share of the new noise that is old, as a standard deviation
@@ -255,6 +267,7 @@ def unscheduled(
         if level_net is not None: logsnr = estimate_level(level_net, now)
         t = schedule.time(logsnr)
         x0_hat,eps_hat = model(now, t, cond[active] if isinstance(cond, Tensor) else cond)
+        if level_net is not None: eps_hat = _possible(eps_hat)
         x0[active] = x0_hat
         if callback is not None: callback(i, t.mean().item(), x.clone(), x0.clone())
         last = (logsnr>=bound) | (i==max_steps-1)

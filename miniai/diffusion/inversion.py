@@ -64,7 +64,7 @@ def slerp(
     b:Tensor, # Where they end, the same shape
     share:float, # How far to go, from 0 for `a` to 1 for `b`
 )->Tensor: # (B,C,H,W)
-    "On the arc between two noises, image by image; on the straight line where they point the same way or to opposite sides"
+    "On the arc between two noises, image by image; on the line where they point the same or the opposite way"
     if a.shape!=b.shape: raise ValueError(f"slerp: shapes {tuple(a.shape)} and {tuple(b.shape)} differ")
     if not 0<=share<=1: raise ValueError(f"slerp: share goes from 0 to 1, got {share}")
     lengths = a.flatten(1).norm(dim=1)*b.flatten(1).norm(dim=1)

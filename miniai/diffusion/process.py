@@ -84,8 +84,8 @@ def to_target(
     schedule:Schedule, # The schedule that mixed them
     target:str='v',    # One of `TARGETS`
 )->Tensor: # What the network is asked for, (B,C,H,W)
-    """The target of training: the noise; the image; v = (a*eps - sigma*x0)/sqrt(a^2+sigma^2) (Salimans & Ho 2022); or the
-    velocity of the straight path, eps - x0 (Lipman et al. 2023)"""
+    """The target of training: the noise; the image; v = (a*eps - sigma*x0)/sqrt(a^2+sigma^2) (Salimans & Ho 2022); or
+    the velocity of the straight path, eps - x0 (Lipman et al. 2023)"""
     _check_target(target)
     if target=='eps': return eps
     if target=='x0': return x0
@@ -123,7 +123,7 @@ class Denoiser(nn.Module):
         schedule:Schedule,  # The schedule it was trained with
         target:str='v',     # What it was trained to predict: one of `TARGETS`
         *,
-        limits:tuple[float,float]|None=None, # Least and greatest value that a pixel can have; the estimates keep to them
+        limits:tuple[float,float]|None=None, # Least and greatest value of a pixel; the estimates keep to them
     ):
         super().__init__()
         _check_target(target)

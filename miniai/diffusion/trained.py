@@ -27,7 +27,8 @@ from ..training.precision import autocast
 from ..training.threads import SharesCB
 
 # %% ../../nbs/41_trained.ipynb #66ea0b75
-SIZES = dict(n_train=(512, None, None), n_test=(200, 800, 10_000), # images to learn from and to be judged by; None for all
+SIZES = dict(n_train=(512, None, None), n_test=(200, 800,
+                                                10_000), # images to learn from and to be judged by; None for all
              n_images=(1024, 300_000, 10_000_000),                 # how many training shows, with repetitions
              channels=((16, 32), (32, 64), (128, 256)), n_blocks=(1, 2, 2), # of the UNet
              n_samples=(160, 800, 10_000), seeds=((0, 1), (0, 1, 2), (0, 1, 2)), # images and seeds of a FID
@@ -114,19 +115,22 @@ def train_denoiser(
     device:str|None=None, # `default_device()` if None
 )->Learner: # After training
     "Train by the recipe that all the notebooks share. Raises ValueError if there are fewer images than a batch has"
-    if len(data.train)<batch_size: raise ValueError(f"train_denoiser: {len(data.train)} images, a batch has {batch_size}")
+    if len(data.train)<batch_size:
+        raise ValueError(f"train_denoiser: {len(data.train)} images, a batch has {batch_size}")
     device = device or default_device()
     dls = get_dls(data.train, data.test, batch_size, drop_last=True)
     n_epochs = math.ceil(n_images/(len(dls.train)*batch_size))
     net = denoiser.net.to(device)
     ema = EMACB(.975, every=4)
-    diffusion = DiffusionCB(denoiser.schedule, denoiser.target, pixels=pixels, warp=warp, weight=weight, use_cond=use_cond)
+    diffusion = DiffusionCB(denoiser.schedule, denoiser.target, pixels=pixels, warp=warp, weight=weight,
+                            use_cond=use_cond)
     n_steps = n_epochs*len(dls.train)
     sched = partial(Cosine, total_steps=n_steps, warmup=n_steps//50)
     cbs = [SharesCB(dtype=fast_dtype(device), n_inp=2+use_cond), DeviceCB(device), diffusion, ema, BatchSchedCB(sched),
            ProgressCB(table=False), *cbs]
     opt_func = partial(torch.optim.AdamW, betas=(.9, .99), weight_decay=.01, fused=device!='mps')
-    learn = Learner(net, dls, nn.functional.mse_loss if weight is None else weighted_mse, lr=lr, cbs=cbs, opt_func=opt_func)
+    learn = Learner(net, dls, nn.functional.mse_loss if weight is None else weighted_mse, lr=lr, cbs=cbs,
+                    opt_func=opt_func)
     learn.fit(n_epochs, valid=False)
     net.load_state_dict(ema.ema_model.state_dict())
     return learn
@@ -153,8 +157,10 @@ def get_model(
     pixels = pixels or Standardize.of(data.train.images)
     shape,device = tuple(data.train.images.shape[1:]),default_device()
     limits = tuple(pixels.encode(torch.tensor([0., 1.])).tolist())
-    config = dict(schedule=_named(schedule, 'schedule'), pixels=repr(pixels), warp=_named(warp, 'warp'), weight=_named(weight, 'weight'),
-                  target=target, n_images=n_images, seed=seed, batch_size=batch_size, lr=lr, use_cond=n_classes is not None,
+    config = dict(schedule=_named(schedule, 'schedule'), pixels=repr(pixels), warp=_named(warp, 'warp'),
+                  weight=_named(weight, 'weight'),
+                  target=target, n_images=n_images, seed=seed, batch_size=batch_size, lr=lr,
+                  use_cond=n_classes is not None,
                   data=data.name, n_train=len(data.train), train_bytes=fingerprint(data.train), **(extra or {}))
     with keep_random_state():
         set_seed(seed)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# %% ../../nbs/49_attention.ipynb #ac75a453
+# %% ../../nbs/49_attention.ipynb #0fd7cce5
 def _check(q, k, v, mask):
     if q.shape[-1]!=k.shape[-1] or k.shape[:-1]!=v.shape[:-1] or q.shape[:-2]!=k.shape[:-2]:
         raise ValueError("attention: q (...,N,D), k (...,M,D) and v (...,M,E) with the same leading sizes, "
@@ -22,7 +22,8 @@ def _check_mask(mask, shape): # shape: of the weights
     if mask.dtype!=torch.bool:
         raise ValueError(f"attention: mask must be bool, true where a query may look, got {mask.dtype}")
     if mask.ndim<2 or mask.ndim>len(shape) or any(a not in (1, b) for a,b in zip(mask.shape[::-1], shape[::-1])):
-        raise ValueError(f"attention: mask must be (N,M) or broadcast to the weights {tuple(shape)}, got {tuple(mask.shape)}")
+        raise ValueError(f"attention: mask must be (N,M) or broadcast to the weights {tuple(shape)}, "
+                         f"got {tuple(mask.shape)}")
 
 def attention(
     q:Tensor, # Queries, (...,N,D); usually (B,n_heads,N,head_dim)
@@ -59,7 +60,14 @@ def attention_in_blocks(
         top,total,y = new, old*total+w.sum(-1, keepdim=True), old*y + w@vb
     return y/total
 
-# %% ../../nbs/49_attention.ipynb #54c276cc
+# %% ../../nbs/49_attention.ipynb #bbeb1ba1
+def _fused(q, k, v, mask):
+    "PyTorch's function; in training on a CPU always in float32, since its way back is many times slower in bfloat16"
+    slow = q.device.type=='cpu' and torch.is_grad_enabled() and q.dtype in (torch.bfloat16, torch.float16)
+    if not slow: return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.autocast('cpu', enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask).to(q.dtype)
+
 class MultiHeadAttention(nn.Module):
     "Each place of `x` looks at all places of `context`, or of `x` itself, in several ways: Vaswani et al. 2017"
     def __init__(self,
@@ -76,6 +84,7 @@ class MultiHeadAttention(nn.Module):
         self.to_k,self.to_v = (nn.Linear(self.context_dim, dim, bias=bias) for _ in range(2))
         self.out = nn.Linear(dim, dim)
 
+    def extra_repr(self): return f'n_heads={self.n_heads}' # two layers that compute differently look different
     def heads(self, x): return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) # (B,N,dim) -> (B,n_heads,N,head_dim)
 
     def forward(self,
@@ -86,14 +95,13 @@ class MultiHeadAttention(nn.Module):
         "Raises ValueError if shapes do not fit"
         c = x if context is None else context
         if x.ndim!=3 or c.ndim!=3 or len(x)!=len(c) or x.shape[2]!=self.dim or c.shape[2]!=self.context_dim:
-            raise ValueError(f"MultiHeadAttention: x must be (B,N,{self.dim}) and the context (B,M,{self.context_dim}), "
+            raise ValueError(f"MultiHeadAttention: x must be (B,N,{self.dim}), the context (B,M,{self.context_dim}), "
                              f"got {tuple(x.shape)} and {tuple(c.shape)}")
         _check_mask(mask, (len(x), self.n_heads, x.shape[1], c.shape[1]))
         q,k,v = self.heads(self.to_q(x)), self.heads(self.to_k(c)), self.heads(self.to_v(c))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)    # (B,n_heads,N,head_dim)
-        return self.out(y.transpose(1, 2).flatten(2))
+        return self.out(_fused(q, k, v, mask).transpose(1, 2).flatten(2)) # (B,n_heads,N,head_dim) -> (B,N,dim)
 
-# %% ../../nbs/49_attention.ipynb #1eb0b5cf
+# %% ../../nbs/49_attention.ipynb #990ba31c
 class ImageAttention(nn.Module):
     "Every place of a feature map looks at all others; the result is added to the input"
     def __init__(self,
@@ -107,9 +115,10 @@ class ImageAttention(nn.Module):
         if n_heads is not None and head_dim is not None:
             raise ValueError(f"ImageAttention: n_heads or head_dim, not both, got {n_heads} and {head_dim}")
         if groups<1 or channels<1 or channels%groups:
-            raise ValueError(f"ImageAttention: groups must divide channels, got channels={channels} and groups={groups}")
+            raise ValueError(f"ImageAttention: groups must divide channels, got channels={channels}, groups={groups}")
         if head_dim is not None and (head_dim<1 or channels%head_dim):
-            raise ValueError(f"ImageAttention: head_dim must divide channels, got channels={channels}, head_dim={head_dim}")
+            raise ValueError(f"ImageAttention: head_dim must divide channels, got channels={channels}, "
+                             f"head_dim={head_dim}")
         self.norm = nn.GroupNorm(groups, channels, eps=eps)
         self.attn = MultiHeadAttention(channels, n_heads=n_heads or (channels//head_dim if head_dim else 1))
         nn.init.zeros_(self.attn.out.weight)

@@ -3,8 +3,8 @@
 # %% auto #0
 __all__ = ['ResBlock2D', 'Downsample', 'Upsample', 'Level', 'UNet2D', 'from_diffusers']
 
-# %% ../../nbs/50_unet2d.ipynb #851c4220
-import math, re
+# %% ../../nbs/50_unet2d.ipynb #d1b6c77f
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,9 +14,7 @@ from torch.nn import functional as F
 from .attention import ImageAttention
 from .unet import time_embedding
 
-# %% ../../nbs/50_unet2d.ipynb #cb955326
-def _silu(x): return F.silu(x, inplace=not torch.is_grad_enabled()) # x is a normalisation's answer, which nobody keeps
-
+# %% ../../nbs/50_unet2d.ipynb #2a8da3f6
 def _zero(layer): # starts a layer at zero
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -42,20 +40,23 @@ class ResBlock2D(nn.Module):
         x:Tensor,   # (B,in_channels,H,W)
         emb:Tensor, # Embedding of time (and class) behind its last silu, (B,emb_dim)
     )->Tensor: # (B,out_channels,H,W)
-        h = self.conv1(_silu(self.norm1(x)))
+        h = self.conv1(F.silu(self.norm1(x)))
         h += self.emb(emb)[:,:,None,None]
-        h = self.conv2(_silu(self.norm2(h)))
+        h = self.conv2(F.silu(self.norm2(h)))
         h += self.carry(x)
         return h
 
-# %% ../../nbs/50_unet2d.ipynb #54fa521d
-_NAMES = [(r'conv_in', 'first'), (r'time_embedding\.linear_1', 'time_mlp.0'), (r'time_embedding\.linear_2', 'time_mlp.2'),
-          (r'class_embedding', 'cond_emb'), (r'mid_block\.resnets\.0', 'middle.0'), (r'mid_block\.attentions\.0', 'middle.1'),
-          (r'mid_block\.resnets\.1', 'middle.2'), (r'down_blocks', 'down'), (r'up_blocks', 'up'), (r'resnets', 'blocks'),
-          (r'time_emb_proj', 'emb'), (r'conv_shortcut', 'carry'), (r'attentions', 'attns'), (r'group_norm', 'norm'),
+# %% ../../nbs/50_unet2d.ipynb #b291c274
+_NAMES = [(r'conv_in', 'first'), (r'class_embedding', 'cond_emb'),
+          (r'time_embedding\.linear_1', 'time_mlp.0'), (r'time_embedding\.linear_2', 'time_mlp.2'),
+          (r'mid_block\.resnets\.0', 'middle.0'), (r'mid_block\.attentions\.0', 'middle.1'),
+          (r'mid_block\.resnets\.1', 'middle.2'), (r'down_blocks', 'down'), (r'up_blocks', 'up'),
+          (r'resnets', 'blocks'), (r'time_emb_proj', 'emb'), (r'conv_shortcut', 'carry'),
+          (r'attentions', 'attns'), (r'group_norm', 'norm'),
           (r'(down|up)samplers\.0\.conv', 'resize'), (r'conv_norm_out', 'norm'), (r'conv_out', 'last'),
           (r'\bto_([qkv])\b', r'attn.to_\1'), (r'\bto_out\.0', 'attn.out'),
-          (r'\bquery\b', 'attn.to_q'), (r'\bkey\b', 'attn.to_k'), (r'\bvalue\b', 'attn.to_v'), (r'\bproj_attn\b', 'attn.out')]
+          (r'\bquery\b', 'attn.to_q'), (r'\bkey\b', 'attn.to_k'), (r'\bvalue\b', 'attn.to_v'),
+          (r'\bproj_attn\b', 'attn.out')]
 
 def _our_name(name): # of a weight that diffusers calls `name`
     for theirs,ours in _NAMES: name = re.sub(theirs, ours, name)
@@ -119,9 +120,9 @@ class Level(nn.Module):
             outs.append(x := attn(block(x, emb)))
         return outs if self.resize is None else [*outs, self.resize(x)]
 
-# %% ../../nbs/50_unet2d.ipynb #450b4cf6
+# %% ../../nbs/50_unet2d.ipynb #05026f56
 class UNet2D(nn.Module):
-    "The UNet of Ho et al. 2020, as diffusers' UNet2DModel has it: noisy images and times in, a prediction of their shape out"
+    "The UNet of Ho et al. 2020, as diffusers' UNet2DModel: noisy images and times in, a prediction of their shape out"
     def __init__(self,
         in_channels:int=3, # Channels of the images
         channels:Sequence[int]=(128,256,256,256), # Of each level, finest first, multiples of groups
@@ -137,8 +138,8 @@ class UNet2D(nn.Module):
     ):
         super().__init__()
         if not channels or len(attention)!=len(channels) or n_blocks<1 or n_steps<1:
-            raise ValueError(f"UNet2D: at least one level, block and step, and attention for each level, got {channels}, "
-                             f"n_blocks={n_blocks}, n_steps={n_steps}, attention={attention}")
+            raise ValueError("UNet2D: at least one level, block and step, and attention said for each level, got "
+                             f"channels={channels}, n_blocks={n_blocks}, n_steps={n_steps}, attention={attention}")
         if groups<1 or any(c<1 or c%groups for c in channels) or channels[0]%2:
             raise ValueError(f"UNet2D: channels must be multiples of groups={groups}, and even, got {tuple(channels)}")
         self.in_channels,self.channels,self.n_classes = in_channels,tuple(channels),n_classes
@@ -188,9 +189,11 @@ class UNet2D(nn.Module):
             raise ValueError(f"UNet2D: made with n_classes={self.n_classes}, but cond is "
                              f"{'missing' if cond is None else 'given'}")
         if torch.compiler.is_compiling() or t.device.type!='cpu': return # looking at values would break, or wait
-        if not ((t>=0)&(t<=1)).all(): raise ValueError(f"UNet2D: times must be in [0,1], got {t.min():g} to {t.max():g}")
+        if not ((t>=0)&(t<=1)).all():
+            raise ValueError(f"UNet2D: times must be in [0,1], got {t.min():g} to {t.max():g}")
         if cond is not None and (cond.shape!=t.shape or cond.min()<0 or cond.max()>=self.n_classes):
-            raise ValueError(f"UNet2D: cond must be {len(x)} class numbers from 0 to {self.n_classes-1}, got {cond.tolist()}")
+            raise ValueError(f"UNet2D: cond must be {len(x)} class numbers from 0 to {self.n_classes-1}, "
+                             f"got {cond.tolist()}")
 
     def forward(self,
         x:Tensor, # Noisy images, (B,in_channels,H,W), H and W multiples of `self.multiple`
@@ -206,9 +209,9 @@ class UNet2D(nn.Module):
         for level in self.down: skips += level(skips[-1], emb)
         x = self.middle[2](self.middle[1](self.middle[0](skips[-1], emb)), emb)
         for level in self.up: x = level(x, emb, skips)[-1]
-        return self.last(_silu(self.norm(x)))
+        return self.last(F.silu(self.norm(x)))
 
-# %% ../../nbs/50_unet2d.ipynb #ebc47213
+# %% ../../nbs/50_unet2d.ipynb #0fa012d0
 _FITS = dict(time_embedding_type='positional', act_fn='silu', resnet_time_scale_shift='default', downsample_type='conv',
              upsample_type='conv', mid_block_type='UNetMidBlock2D', add_attention=True, center_input_sample=False,
              class_embed_type=None, attn_norm_num_groups=None, time_embedding_dim=None, mid_block_scale_factor=1)
@@ -223,13 +226,14 @@ def _check_config(c):
     down,up = list(c['down_block_types']), list(c['up_block_types'])
     known = {'DownBlock2D': 'UpBlock2D', 'AttnDownBlock2D': 'AttnUpBlock2D'}
     if any(o not in known for o in down) or [known[o] for o in reversed(down)]!=up:
-        raise ValueError(f"from_diffusers: levels must be of {list(known)}, and the same in reverse up, got {down} and {up}")
+        raise ValueError(f"from_diffusers: levels must be of {list(known)}, and the same in reverse up, "
+                         f"got {down} and {up}")
 
 def from_diffusers(
     config:Mapping, # Configuration of a UNet2DModel: its `config`, or its config.json
     state:Mapping[str,Tensor], # Its weights by name
 )->UNet2D: # With these weights; called with t=(i+1)/1000 it gives what theirs gives for step i
-    "Our UNet with the weights of one from diffusers. Raises ValueError if ours has no such parts or the weights don't fit"
+    "Our UNet with weights from diffusers. Raises ValueError if ours has no such parts or the weights don't fit"
     c = _DEFAULTS | dict(config)
     _check_config(c)
     channels,half = c['block_out_channels'], c['block_out_channels'][0]//2
