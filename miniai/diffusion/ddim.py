@@ -9,6 +9,8 @@ import torch
 from collections.abc import Callable
 from torch import Tensor
 
+from .process import Denoiser
+
 # %% ../../nbs/39_ddim.ipynb #e985a2e0
 def ddim_step(
     x0_hat:Tensor,  # The denoiser's image, (B,C,H,W)
@@ -90,7 +92,8 @@ def ddim(
     x,draw = x.float(),None
     if eta: draw = NoisePerImage(len(x), generator=generator, device=x.device)
     for i,(t,now,then) in enumerate(zip(ts.tolist(), levels, levels[1:])):
-        x0_hat,eps_hat = model(x, torch.full((len(x),), t, device=x.device), cond)
+        times = t if isinstance(model, Denoiser) else torch.full((len(x),), t, device=x.device)
+        x0_hat,eps_hat = model(x, times, cond)
         if callback is not None: callback(i, t, x, x0_hat)
         x = ddim_step(x0_hat, eps_hat, now, then=then, eta=eta, noise=draw(x.shape[1:]) if eta and then[1] else None)
     return x

@@ -19,7 +19,7 @@ from .schedules import CosineSchedule, Schedule
 from .study import Study, table
 from .trained import ImageModel, get_judge, get_model
 
-# %% ../../nbs/53_lab.ipynb #4253e2dc
+# %% ../../nbs/53_lab.ipynb #f306c4e8
 def lab_model(
     name:str,    # One of `LAB_MODELS`
     data:Splits, # Learns from `data.train`
@@ -30,8 +30,10 @@ def lab_model(
     target,schedule,warp = LAB_MODELS[name]()
     return get_model(data, target=target, schedule=schedule, warp=warp, **sizes)
 
-LAB_MODELS = dict(eps=lambda: ('eps', CosineSchedule(), None), x0=lambda: ('x0', CosineSchedule(), None), v=lambda: ('v', CosineSchedule(), None),
-                  karras=lambda: ('v', CosineSchedule(), LogNormalTimes(CosineSchedule())), flow=lambda: ('flow', FlowSchedule(), None))
+LAB_MODELS = dict(eps=lambda: ('eps', CosineSchedule(), None), x0=lambda: ('x0', CosineSchedule(), None),
+                  v=lambda: ('v', CosineSchedule(), None),
+                  karras=lambda: ('v', CosineSchedule(), LogNormalTimes(CosineSchedule())),
+                  flow=lambda: ('flow', FlowSchedule(), None))
 LAB_SAMPLERS = dict(ddpm=ddpm, ddim=ddim, euler=euler, euler_ancestral=euler_ancestral, heun=heun, lms=lms, dpm2m=dpm2m)
 
 def lab_times(
@@ -40,13 +42,14 @@ def lab_times(
     budget:int,  # Evaluations of the network, at most; at least 2
 )->tuple[Tensor,int]: # Times, and the evaluations they cost
     "The times at which a sampler spends its budget. Raises ValueError for another name or a budget under 2"
-    if sampler not in LAB_SAMPLERS: raise ValueError(f"lab_times: sampler is one of {', '.join(LAB_SAMPLERS)}, got {sampler!r}")
+    if sampler not in LAB_SAMPLERS:
+        raise ValueError(f"lab_times: sampler is one of {', '.join(LAB_SAMPLERS)}, got {sampler!r}")
     if budget<2: raise ValueError(f"lab_times: a budget is at least 2 evaluations, got {budget}")
     if sampler in ('ddpm', 'ddim'): return linear_ts(budget), budget
     n_steps = (budget+1)//2 if sampler=='heun' else budget
     return karras_ts(n_steps, schedule), 2*n_steps-1 if sampler=='heun' else budget
 
-# %% ../../nbs/53_lab.ipynb #a6a6465f
+# %% ../../nbs/53_lab.ipynb #29012697
 def laboratory(
     path:str|Path,  # File of the study; its folder must exist
     data:Splits,    # Models learn from `data.train`
@@ -63,7 +66,8 @@ def laboratory(
     for name in models:
         if name not in LAB_MODELS: raise ValueError(f"laboratory: models are of {', '.join(LAB_MODELS)}, got {name!r}")
     for sampler in samplers:
-        for budget in budgets: lab_times(sampler, CosineSchedule(), budget) # refuses what is unknown, before hours of work
+        for budget in budgets: lab_times(sampler, CosineSchedule(),
+                                         budget) # refuses what is unknown, before hours of work
     study,judge = Study(path),get_judge(data, n_epochs=n_epochs_judge)
     for name in models:
         model = lab_model(name, data, **sizes)
@@ -71,7 +75,8 @@ def laboratory(
             ts,n_evals = lab_times(sampler, model.schedule, budget)
             with timed() as t: images = model.sample(n_samples, ts, sampler=LAB_SAMPLERS[sampler], seed=seed)
             fid = judge.fid(images, verbose=False)
-            return dict(ratio=fid.ratio, fid=fid.fid, floor=fid.floor, seconds=t.seconds, n_evals=n_evals, features=judge.network)
+            return dict(ratio=fid.ratio, fid=fid.fid, floor=fid.floor, seconds=t.seconds, n_evals=n_evals,
+                        features=judge.network)
         for sampler in samplers:
             for budget in budgets:
                 for seed in seeds:

@@ -7,6 +7,7 @@ __all__ = ['TARGETS', 'Standardize', 'noisify', 'to_target', 'from_target', 'Den
 # %% ../../nbs/37_process.ipynb #06c562e8
 import torch
 from collections.abc import Callable
+from functools import lru_cache
 from torch import Tensor,nn
 
 from .schedules import Schedule
@@ -96,7 +97,15 @@ def to_target(
 
 # %% ../../nbs/37_process.ipynb #c47690a1
 def _over(num, den): # num/den, and 0 where den is 0
+    if isinstance(den, float): return num/den if den else torch.zeros_like(num)
     return torch.where(den==0, torch.zeros_like(num), num/torch.where(den==0, torch.ones_like(den), den))
+
+def _estimates(out, x_t, a, sigma, target): # a and sigma are numbers, or (B,1,1,1)
+    if target=='eps': return _over(x_t-sigma*out, a), out
+    if target=='x0': return out, _over(x_t-a*out, sigma)
+    if target=='flow': return (x_t-sigma*out)/(a+sigma), (x_t+a*out)/(a+sigma)
+    square = a**2+sigma**2
+    return a/square*x_t - sigma/square**.5*out, sigma/square*x_t + a/square**.5*out
 
 def from_target(
     out:Tensor, # The network's answer, (B,C,H,W)
@@ -108,14 +117,13 @@ def from_target(
 )->tuple[Tensor,Tensor]: # The image and the noise that the answer stands for, (B,C,H,W) each
     "The inverse of `to_target`; 0, the mean, where the answer says nothing (eps of pure noise, x0 of a clean image)"
     _check_target(target)
-    a,sigma = (_spread(c, x_t) for c in schedule.coefs(t))
-    if target=='eps': return _over(x_t-sigma*out, a), out
-    if target=='x0': return out, _over(x_t-a*out, sigma)
-    if target=='flow': return (x_t-sigma*out)/(a+sigma), (x_t+a*out)/(a+sigma)
-    square = a**2+sigma**2
-    return a/square*x_t - sigma/square.sqrt()*out, sigma/square*x_t + a/square.sqrt()*out
+    return _estimates(out, x_t, *(_spread(c, x_t) for c in schedule.coefs(t)), target)
 
 # %% ../../nbs/37_process.ipynb #e92ce070
+@lru_cache(10_000)
+def _numbers(schedule, t): # (a, sigma) at one time, in double precision: samplers ask for the same ones all the time
+    return tuple(float(c) for c in schedule.coefs(torch.tensor(t, dtype=torch.float64)))
+
 class Denoiser(nn.Module):
     "A network with the meaning of its answers: noisy images and times in, images and noise out, in float32"
     def __init__(self,
@@ -137,15 +145,14 @@ class Denoiser(nn.Module):
         cond=None,  # Handed to the network as it is; not handed over if None
     )->tuple[Tensor,Tensor]: # Estimates of x0 and eps, (B,C,H,W) each, float32
         "The estimates that the network's answer stands for"
-        t = torch.as_tensor(t, device=x_t.device).float().expand(len(x_t))
-        out = self.net(x_t, t) if cond is None else self.net(x_t, t, cond)
-        x_t = x_t.float()
-        x0_hat,eps_hat = from_target(out.float(), x_t, t, schedule=self.schedule, target=self.target)
-        return (x0_hat,eps_hat) if self.limits is None else self._limit(x0_hat, x_t, t)
-
-    def _limit(self, x0_hat, x_t, t): # the nearest possible picture, and the noise that then explains x_t
-        a,sigma = (_spread(c, x_t) for c in self.schedule.coefs(t))
-        x0_hat = x0_hat.clamp(*self.limits)
+        times = torch.as_tensor(t, device=x_t.device).float().expand(len(x_t))
+        out = self.net(x_t, times) if cond is None else self.net(x_t, times, cond)
+        x_t,out = x_t.float(),out.float()
+        one = isinstance(t, float)                          # then so are a and sigma: a dozen small operations less
+        a,sigma = _numbers(self.schedule, t) if one else (_spread(c, x_t) for c in self.schedule.coefs(times))
+        x0_hat,eps_hat = _estimates(out, x_t, a, sigma, self.target)
+        if self.limits is None: return x0_hat,eps_hat
+        x0_hat = x0_hat.clamp(*self.limits)                 # the nearest possible picture, and what then explains x_t
         return x0_hat, _over(x_t-a*x0_hat, sigma)
 
 # %% ../../nbs/37_process.ipynb #b83f8b19

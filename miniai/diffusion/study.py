@@ -8,14 +8,15 @@ import json, os
 from collections.abc import Callable
 from pathlib import Path
 
-# %% ../../nbs/44_ranges.ipynb #736ff3f9
+# %% ../../nbs/44_ranges.ipynb #6cd9a8ab
 class Study:
-    "Measurements in a file, a line of JSON each: what is there is not made again, so a study can be stopped at any moment"
+    "Measurements in a file, a line of JSON each: what is there is not made again, so a study can be stopped any time"
     def __init__(self,
         path:str|Path, # The file; made with the first measurement, in a folder that exists
     ):
         self.path,self.done = Path(path),{}
-        if not self.path.parent.is_dir(): raise FileNotFoundError(f"Study: the folder {self.path.parent} does not exist")
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"Study: the folder {self.path.parent} does not exist")
         for line in self.path.read_text().splitlines() if self.path.exists() else ():
             try: row = json.loads(line)
             except json.JSONDecodeError: continue # cut in the middle: it will be made again
@@ -28,7 +29,7 @@ class Study:
         f:Callable[[],dict], # Makes the measurement: named numbers, as JSON can hold them
         **key, # Everything that it depends on, as JSON can hold it
     )->dict: # Key and numbers together
-        "The measurement of this key: from the file, else by `f`, and then written. Raises ValueError if a name is in both"
+        "The measurement of this key: from the file, else by `f`. Raises ValueError if a name is in key and values"
         k = self._key(key)
         if k not in self.done:
             values = f()
@@ -66,4 +67,5 @@ def table(
     lines = [[down, *map(str, labels[across])]]
     lines += [[str(d), *(cell(o) if (o := found(d, a)) else '' for a in labels[across])] for d in labels[down]]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    return '\n'.join('  '.join([line[0].ljust(widths[0]), *(c.rjust(w) for c,w in zip(line[1:], widths[1:]))]) for line in lines)
+    return '\n'.join('  '.join([line[0].ljust(widths[0]), *(c.rjust(w) for c,w in zip(line[1:], widths[1:]))])
+                     for line in lines)
