@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..core import default_device, keep_random_state, load_or_train, set_seed
 from ..data.datasets import Splits
-from ..data.loaders import get_dls
+from ..data.loaders import DataLoaders, get_dls
 from .ddim import ddim
 from .process import Denoiser, DiffusionCB, Standardize, weighted_mse
 from .schedules import CosineSchedule, Schedule
@@ -87,7 +87,7 @@ def fast_dtype(
     "The precision in which convolutions are faster on this device: measured, once, in some milliseconds"
     if torch.device(device).type!='cpu':
         return torch.bfloat16 if torch.device(device).type=='cuda' and torch.cuda.is_bf16_supported() else None
-    conv,best = nn.Conv2d(64, 64, 3, padding=1), {}
+    with keep_random_state(): conv,best = nn.Conv2d(64, 64, 3, padding=1),{}
     with torch.no_grad():
         for dtype in (None, torch.bfloat16)*4: # in turn, so that a slow moment of the machine hits both
             x,start = torch.zeros(32, 64, 14, 14).contiguous(memory_format=torch.channels_last),time.perf_counter()
@@ -177,4 +177,6 @@ def get_judge(
     device:str|None=None, # Where to compute features; `default_device()` if None
 )->ImageEval:
     "What gives FIDs for `data`, in the features of a classifier trained on the same images"
-    return ImageEval(get_classifier(data, epochs=n_epochs), get_dls(data.train, data.test, 128), device=device)
+    in_order = DataLoaders(*(get_dls(o, o, 128).valid for o in (data.train,
+                                                                data.test))) # so that KID's blocks stay the same
+    return ImageEval(get_classifier(data, epochs=n_epochs), in_order, device=device)
