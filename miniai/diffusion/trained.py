@@ -71,8 +71,8 @@ class ImageModel:
         if n<1 or batch_size<1: raise ValueError(f"sample: n and batch_size are at least 1, got {n} and {batch_size}")
         device = next((o.device for o in self.denoiser.parameters()), 'cpu')
         images,start = [],self.start(n, float(ts[0]), seed=seed)
+        fresh = torch.Generator().manual_seed((seed+1)*1_000_003) # a sampler takes one seed for each image, in order
         for i,x in enumerate(start.split(batch_size)):
-            fresh = torch.Generator().manual_seed((seed+1)*1_000_003+i)
             c = cond[i*batch_size:][:len(x)].to(device) if isinstance(cond, Tensor) else cond
             with autocast(device, self.dtype):
                 x = sampler(self.denoiser, x.to(device), ts, cond=c, generator=fresh, callback=callback, **kwargs)
