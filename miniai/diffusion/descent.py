@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..core import default_device, keep_random_state, load_or_train, set_seed
 from ..data.datasets import Splits
 from ..data.loaders import get_dls
-from .ddim import NoisePerImage, check_ts
+from .ddim import NoisePerImage, ask, check_ts
 from .process import Standardize, noisify, sample_times
 from .schedules import Schedule
 from ..models.convnet import fingerprint
@@ -225,7 +225,7 @@ def descend(
     levels = list(zip(*(c.tolist() for c in model.schedule.coefs(ts))))
     x,state = x.float(),{}
     for i,(t,(a,sigma),(a_next,sigma_next)) in enumerate(zip(ts.tolist(), levels, levels[1:])):
-        x0_hat,eps_hat = model(x, torch.full((len(x),), t, device=x.device), cond)
+        x0_hat,eps_hat = ask(model, x, t, cond)
         if callback is not None: callback(i, t, x, x0_hat)
         x = a_next*x0_hat + sigma_next*eps_hat
         if a==0: continue                                    # s is infinite: the plain step, and nothing to remember
