@@ -4,7 +4,6 @@
 __all__ = ['get_best', 'draw_best']
 
 # %% ../../nbs/54_best.ipynb #20509ca4
-import torch
 from torch import Tensor
 
 from ..data.datasets import Splits
