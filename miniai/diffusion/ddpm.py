@@ -9,7 +9,7 @@ import torch
 from collections.abc import Callable
 from torch import Tensor
 
-from .ddim import NoisePerImage, check_ts
+from .ddim import NoisePerImage, ask, check_ts
 
 # %% ../../nbs/43_ddpm.ipynb #2d02816a
 def posterior(
@@ -52,7 +52,7 @@ def ddpm(
     x = x.float()
     draw = NoisePerImage(len(x), generator=generator, device=x.device)
     for i,(t,now,then) in enumerate(zip(ts.tolist(), levels, levels[1:])):
-        x0_hat,_ = model(x, torch.full((len(x),), t, device=x.device), cond)
+        x0_hat,_ = ask(model, x, t, cond)
         if callback is not None: callback(i, t, x, x0_hat)
         x,spread = posterior(x0_hat, x, now, then=then)
         if variance=='large' and spread: spread *= (now[1]/then[1])**2       # sigma_s^2(1-r^2) to sigma_t^2(1-r^2)

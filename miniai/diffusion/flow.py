@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ddim import check_ts
+from .ddim import ask, check_ts
 from .process import TARGETS
 from .schedules import Schedule, check_times
 
@@ -62,7 +62,7 @@ def flow_heun(
     ts = check_ts(ts)
     a,sigma = model.schedule.coefs(ts)
     times,scales,taus = ts.tolist(),(a+sigma).tolist(),(sigma/(a+sigma)).tolist()
-    def estimate(y, i): return model(scales[i]*y, torch.full((len(y),), times[i], device=y.device), cond)
+    def estimate(y, i): return ask(model, scales[i]*y, times[i], cond)
     y = x.float()/scales[0]
     for i in range(len(ts)-1):
         h = taus[i+1]-taus[i]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .ddim import check_ts
+from .ddim import ask, check_ts
 
 # %% ../../nbs/45_steps.ipynb #d8cc2610
 def power_ts(
@@ -46,15 +46,15 @@ def ddim_invert(
     angles,lengths = torch.atan2(sigma, a),torch.hypot(a, sigma).tolist()
     times,turns = ts.tolist(),angles.diff().tolist()
     cos,sin = angles.cos().tolist(),angles.sin().tolist()
-    def ask(i, y):                                         # the estimate of the image, and v, at the i-th level
-        x0_hat,eps_hat = model(lengths[i]*y, torch.full((len(y),), times[i], device=y.device), cond)
+    def seen(i, y):                                        # the estimate of the image, and v, at the i-th level
+        x0_hat,eps_hat = ask(model, lengths[i]*y, times[i], cond)
         return x0_hat, cos[i]*eps_hat-sin[i]*x0_hat
     y = x0.float()/lengths[0]
     for i,turn in enumerate(turns):
-        x0_hat,v = ask(i, y)
+        x0_hat,v = seen(i, y)
         if callback is not None: callback(i, times[i], lengths[i]*y, x0_hat)
         up = math.cos(turn)*y + math.sin(turn)*v
-        for _ in range(n_fixed if turn<math.pi/4 else 0): up = (y+math.sin(turn)*ask(i+1, up)[1])/math.cos(turn)
+        for _ in range(n_fixed if turn<math.pi/4 else 0): up = (y+math.sin(turn)*seen(i+1, up)[1])/math.cos(turn)
         y = up
     return lengths[-1]*y
 
