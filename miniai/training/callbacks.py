@@ -300,8 +300,8 @@ class EMACB(Callback):
         for a,b in zip(self.ema_model.buffers(), learn.model.buffers()): a.copy_(b)
 
     def before_epoch(self, learn):
-        self.live = learn.model
-        if not learn.training: learn.model = self.ema_model
+        lent = any(o.live is not None for o in learn.cbs if isinstance(o, EMACB))
+        if not learn.training and not lent: self.live,learn.model = learn.model,self.ema_model
     def cleanup_epoch(self, learn):
         if self.live is not None: learn.model,self.live = self.live,None
 
