@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .ddim import ask, check_ts
 from .process import TARGETS
-from .schedules import Schedule, check_times
+from .schedules import Schedule, StraightSchedule, check_times
 
 # %% ../../nbs/48_flow.ipynb #a802a43a
 def _shifted(t, shift): # 1-t' and t', each a quotient: exact at both ends
@@ -29,7 +29,7 @@ def shift_times(
     "Esser et al. 2024, eq. 23: `2*log(shift)` less log-SNR on the straight path. Raises ValueError for shift<=0"
     return _shifted(t, shift)[1]
 
-class FlowSchedule(Schedule):
+class FlowSchedule(StraightSchedule):
     "The straight path from picture to noise, x_t = (1-t')*x0 + t'*eps, t' the shifted time"
     def __init__(self,
         shift:float=1., # As in `shift_times`: t' is t if 1
@@ -39,12 +39,8 @@ class FlowSchedule(Schedule):
 
     def coefs(self, t): return _shifted(t, self.shift)
 
-    def logsnr(self, t):
-        t = check_times(t)
-        return 2*(torch.log1p(-t)-t.log()-math.log(self.shift))
-
-    def time(self, logsnr): return (-torch.as_tensor(logsnr)/2-math.log(self.shift)).sigmoid()
-
+    def logsnr(self, t): return super().logsnr(t)-2*math.log(self.shift)
+    def time(self, logsnr): return super().time(logsnr+2*math.log(self.shift))
     def __repr__(self): return f"FlowSchedule(shift={self.shift:g})"
 
 # %% ../../nbs/48_flow.ipynb #e150cae6

@@ -9,8 +9,7 @@ import math
 import torch
 from collections.abc import Callable
 from torch import Tensor
-from .ddim import NoisePerImage, check_ts
-from .process import Denoiser
+from .ddim import NoisePerImage, ask, check_ts
 from .schedules import Schedule
 
 # %% ../../nbs/46_karras.ipynb #df84fab0
@@ -75,7 +74,6 @@ class _Walk:
     def __init__(self, model, x, ts, cond, callback):
         ts = check_ts(ts)
         self.model,self.cond,self.callback,self.ts = model,cond,callback,ts.tolist()
-        self.times = ts.float().to(x.device)[:,None].expand(-1, len(x))               # (n_steps+1,B)
         levels = list(zip(*(c.tolist() for c in model.schedule.coefs(ts))))
         self.steps = [self._step(*o) for o in zip(levels, levels[1:])]
 
@@ -85,8 +83,7 @@ class _Walk:
         return a_next, sigma_next, sigma/a if a else math.inf, ratio if ratio<1-1e-9 else 1.  # rounding is no step
 
     def ask(self, i, x, *, tell=True): # (x0_hat, eps_hat) at time i
-        t = self.ts[i] if isinstance(self.model, Denoiser) else self.times[i]
-        x0,eps = self.model(x, t, self.cond)
+        x0,eps = ask(self.model, x, self.ts[i], self.cond)
         if tell and self.callback is not None: self.callback(i, self.ts[i], x, x0)
         return x0,eps
 

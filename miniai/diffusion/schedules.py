@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['check_times', 'Schedule', 'CosineSchedule', 'linear_alphabars', 'scaled_linear_alphabars', 'TableSchedule',
-           'LinearSchedule', 'SigmoidSchedule']
+           'LinearSchedule', 'SigmoidSchedule', 'StraightSchedule']
 
 # %% ../../nbs/36_schedules.ipynb #689430c9
 import hashlib, math
@@ -225,3 +225,17 @@ class SigmoidSchedule(Schedule):
 
     def __repr__(self):
         return f"SigmoidSchedule({self.start}, {self.end}, tau={self.tau}, logsnr_min={self.logsnr_min})"
+
+# %% ../../nbs/36_schedules.ipynb #db74957b
+class StraightSchedule(Schedule):
+    "In proportion to the time, x_t = (1-t)*x0 + t*eps, so that a^2+sigma^2 is not 1: Lipman et al. 2023, example II"
+    def coefs(self, t):
+        t = check_times(t)
+        return 1-t, t
+
+    def logsnr(self, t):
+        t = check_times(t)
+        return 2*(torch.log1p(-t)-t.log())
+
+    def time(self, logsnr): return (-torch.as_tensor(logsnr)/2).sigmoid()
+    def __repr__(self): return "StraightSchedule()"

@@ -27,12 +27,12 @@ from ..training.precision import autocast
 from ..training.threads import SharesCB
 
 # %% ../../nbs/41_trained.ipynb #66ea0b75
-SIZES = dict(n_train=(512, None, None), n_test=(200, 800,
-                                                10_000), # images to learn from and to be judged by; None for all
-             n_images=(1024, 300_000, 10_000_000),                 # how many training shows, with repetitions
-             channels=((16, 32), (32, 64), (128, 256)), n_blocks=(1, 2, 2), # of the UNet
-             n_samples=(160, 800, 10_000), seeds=((0, 1), (0, 1, 2), (0, 1, 2)), # images and seeds of a FID
-             n_epochs_judge=(1, 16, 16))                           # of the classifier that gives the features
+SIZES = dict(
+    n_train=(512, None, None), n_test=(200, 800, 10_000),               # images to learn from, and to be judged by
+    n_images=(1024, 300_000, 10_000_000),                               # how many training shows, with repetitions
+    channels=((16, 32), (32, 64), (128, 256)), n_blocks=(1, 2, 2),      # of the UNet
+    n_samples=(160, 800, 10_000), seeds=((0, 1), (0, 1, 2), (0, 1, 2)), # of a FID: images, and seeds of their noise
+    n_epochs_judge=(1, 16, 16))                                         # of the classifier that gives the features
 
 # %% ../../nbs/41_trained.ipynb #fc62f375
 class ImageModel:
@@ -177,6 +177,5 @@ def get_judge(
     device:str|None=None, # Where to compute features; `default_device()` if None
 )->ImageEval:
     "What gives FIDs for `data`, in the features of a classifier trained on the same images"
-    in_order = DataLoaders(*(get_dls(o, o, 128).valid for o in (data.train,
-                                                                data.test))) # so that KID's blocks stay the same
+    in_order = DataLoaders(*(get_dls(o, o, 128).valid for o in (data.train, data.test))) # so KID's blocks stay the same
     return ImageEval(get_classifier(data, epochs=n_epochs), in_order, device=device)
