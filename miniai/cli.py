@@ -62,10 +62,10 @@ def _add_lab(commands):
 
 def _demo(args)->dict:
     from miniai.core import Scale
-    from miniai.diffusion.demo import Demo
+    from miniai.diffusion.best import BestDemo
     p = Scale.current().pick(minutes=(.05,10,5), n_train=(400,None,None), n_test=(200,None,None),
                              n_samples=(140,800,800))
-    demo = Demo(args.out, minutes=args.minutes or p.minutes, data=args.data, seed=args.seed, device=args.device,
+    demo = BestDemo(args.out, minutes=args.minutes or p.minutes, data=args.data, seed=args.seed, device=args.device,
                 resume=args.resume, n_train=p.n_train, n_test=p.n_test, n_samples=p.n_samples)
     return demo.run()
 
