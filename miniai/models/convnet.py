@@ -16,6 +16,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 from ..core import keep_random_state, load_or_train, set_seed
 from ..data.datasets import Splits
 from ..data.loaders import get_dls
+from ..foundations.loop import accuracy
+from .layers import conv_layer
 from ..training.callbacks import BatchSchedCB, DeviceCB, FuncMetric, MetricsCB, ProgressCB, TrainCB
 from ..training.learner import Callback, Learner
 
@@ -31,12 +33,9 @@ class ConvNet(nn.Module):
     ):
         super().__init__()
         sizes = [in_channels, *channels]
-        self.body = nn.Sequential(*(self._layer(a, b, 1 if i==0 else 2) for i,(a,b) in enumerate(zip(sizes, channels))))
+        strides = [1]+[2]*(len(channels)-1)
+        self.body = nn.Sequential(*(conv_layer(a, b, stride=s) for a,b,s in zip(sizes, channels, strides)))
         self.dropout,self.head = nn.Dropout(dropout),nn.Linear(channels[-1], n_classes)
-
-    @staticmethod
-    def _layer(n_in, n_out, stride):
-        return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU())
 
     def features(self,
         x:Tensor, # Images (B,C,H,W) in [0,1]
@@ -50,8 +49,6 @@ class ConvNet(nn.Module):
 def fingerprint(ds)->str:
     "A short name for the bytes of an `ImageDataset`: other data, another name"
     return hashlib.sha256(ds.images.numpy().tobytes()+ds.labels.numpy().tobytes()).hexdigest()[:10]
-
-def _accuracy(preds, y): return (preds.argmax(1)==y).float().mean()
 
 class _JitterCB(Callback):
     "Moves each training image by up to one pixel each way, and mirrors half of them"
@@ -77,7 +74,7 @@ def get_classifier(
         set_seed(seed)
         dls = get_dls(data.train, data.test, 64)
         sched = partial(OneCycleLR, max_lr=lr, total_steps=epochs*len(dls.train))
-        cbs = [TrainCB(), DeviceCB(), MetricsCB(accuracy=FuncMetric(_accuracy)), ProgressCB(), BatchSchedCB(sched),
+        cbs = [TrainCB(), DeviceCB(), MetricsCB(accuracy=FuncMetric(accuracy)), ProgressCB(), BatchSchedCB(sched),
                _JitterCB()]
         opt_func = partial(torch.optim.AdamW, weight_decay=.05)
         Learner(model, dls, partial(F.cross_entropy, label_smoothing=.1), lr=lr, cbs=cbs, opt_func=opt_func).fit(epochs)

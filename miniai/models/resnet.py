@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import conv_layer
+
 # %% ../../nbs/27_resnet.ipynb #119b3c9a
 def _shortcut(n_in, n_out, stride, norm=True):
     "What brings x to the shape of f(x), or nothing"
@@ -83,8 +85,7 @@ class ResNet(nn.Module):
                              f"{n_blocks}")
         super().__init__()
         self.patch, n = patch, channels[0]
-        self.stem = nn.Sequential(nn.Conv2d(in_channels*patch**2, n, 3, padding=1, bias=False), nn.BatchNorm2d(n),
-                                  nn.ReLU())
+        self.stem = conv_layer(in_channels*patch**2, n)
         blocks = []
         for i,(n_out,count) in enumerate(zip(channels, n_blocks)):
             for j in range(count):
