@@ -34,8 +34,8 @@ class Module:
                 else: found.pop(name, None) # it may have been one before
         super().__setattr__(name, value)
     def __delattr__(self, name):
-        setattr(self, name, None) # out of the dictionaries
-        super().__delattr__(name)
+        super().__delattr__(name) # AttributeError if it is not there
+        for found in (self._params, self._modules): found.pop(name, None)
 
     def named_parameters(self)->Iterator[tuple[str,Tensor]]: # Names such as 'layers.0.weight'
         "Each parameter once: this module's own, then those of the modules in it, in the order of setting"
@@ -97,14 +97,14 @@ class Sequential(Module):
 
 # %% ../../nbs/07_loop.ipynb #5b702c17
 class SGD:
-    "Gradient descent. Raises ValueError if there are no parameters, one is no tensor, or `lr` is not above 0"
+    "Gradient descent. Raises ValueError if there are no parameters, one is no leaf tensor, or `lr` is not above 0"
     def __init__(self, params:Iterable[Tensor], lr:float):
         self.params,self.lr = list(params),lr
         if not self.params: raise ValueError("SGD: there are no parameters; are the model's layers in a plain list?")
-        if not all(isinstance(o, Tensor) for o in self.params):
-            raise ValueError(f"SGD: params must be tensors, no {type(self.params[0]).__name__}; use model.parameters()")
+        for o in self.params:
+            if not (isinstance(o, Tensor) and o.is_leaf): raise ValueError(
+                f"SGD: params must be leaf tensors, not a {type(o).__name__} that is none; use model.parameters()")
         if not lr>0: raise ValueError(f"SGD: lr must be above 0, not {lr}")
-
     @torch.no_grad()
     def step(self):
         for o in self.params:
@@ -156,7 +156,9 @@ def collate(
     if isinstance(first, float): return torch.tensor(items, dtype=torch.float64)
     if isinstance(first, Number): return torch.tensor(items)
     if isinstance(first, str): return list(items)
-    if isinstance(first, Mapping): return {k: collate([o[k] for o in items]) for k in first}
+    if isinstance(first, Mapping):
+        if any(o.keys()!=first.keys() for o in items): raise ValueError("collate: the items have different keys")
+        return {k: collate([o[k] for o in items]) for k in first}
     if isinstance(first, (tuple, list)):
         if len({len(o) for o in items})>1: raise ValueError("collate: the items have different lengths")
         return tuple(collate(column) for column in zip(*items))
@@ -242,7 +244,6 @@ class DataLoader:
         self.context = mp.get_context(start_method or ('fork' if sys.platform=='linux' else 'spawn'))
         if len(self)==0: raise ValueError("DataLoader: the data set is empty" if len(dataset)==0 else
             f"DataLoader: drop_last leaves no batch: {len(dataset)} items, batch_size {batch_size}")
-
     def order(self, epoch:int)->BatchSampler:
         "The lists of indices of an epoch"
         g = torch.Generator().manual_seed(worker_seed(self.seed, epoch, -1))
@@ -292,13 +293,13 @@ def evaluate(
     loss_func:Callable[[Tensor,Tensor],Tensor], # loss_func(preds, y), the mean over a batch
     **metrics:Callable[[Tensor,Tensor],Tensor], # More means over a batch: accuracy=accuracy
 )->dict[str,float]: # 'loss' and each metric, means over all items
-    "Judge a model by all items of `dl`, without learning. Raises ValueError if there is no batch"
+    "Judge a model by all items of `dl`. Raises ValueError if there is no batch, or a metric is called 'loss'"
+    if 'loss' in metrics: raise ValueError("evaluate: a metric can't be called 'loss', which is the loss itself")
     model.eval()
     totals, n = dict.fromkeys(('loss', *metrics), 0.), 0
     for x,y in dl:
-        preds = model(x)
+        preds, n = model(x), n+len(x)
         for name,f in (('loss', loss_func), *metrics.items()): totals[name] += f(preds, y).item()*len(x)
-        n += len(x)
     if n==0: raise ValueError("evaluate: dl gave no batch")
     return {k: v/n for k,v in totals.items()}
 

@@ -55,7 +55,8 @@ def _check_bandwidth(who:str, bandwidth, dtype:torch.dtype):
     "Raises ValueError unless `bandwidth` is a number above 0 whose square the dtype can hold"
     if not isinstance(bandwidth, Real) or not 0<bandwidth<math.inf:
         raise ValueError(f"{who}: bandwidth must be a finite number above 0, not {bandwidth!r}")
-    if bandwidth**2<torch.finfo(dtype).tiny or bandwidth**2>torch.finfo(dtype).max/2:
+    info = torch.finfo(dtype)
+    if not info.tiny**.5<=bandwidth<=(info.max/120)**.5:        # 120*h^2 is used below
         raise ValueError(f"{who}: the square of bandwidth {bandwidth!r} is out of the range of {dtype}")
 
 def _weights(sq_dist:Tensor, bandwidth:float)->Tensor:
@@ -70,7 +71,8 @@ def mean_shift_step(
 )->Tensor: # (m,D), each within the hull of `data`
     """The mean of `data` with weights `gaussian_kernel` seen from each walker: `x + h^2 grad log p(x)`. It holds a few
     (m,n) tensors. Raises ValueError for points or a bandwidth that make no sense"""
-    _check_bandwidth('mean_shift_step', bandwidth, x.dtype if isinstance(x, Tensor) else torch.float32)
+    _check_pair('mean_shift_step', x, data)
+    _check_bandwidth('mean_shift_step', bandwidth, x.dtype)
     w = _weights(sq_distances(x, data), bandwidth)
     return w@data/w.sum(1, keepdim=True)
 
@@ -81,7 +83,8 @@ def log_density(
 )->Tensor: # (m,)
     """The logarithm of the density of `data` with a Gaussian hill on each point; finite also where floats have 0 for
     the density. Raises ValueError as `mean_shift_step`"""
-    _check_bandwidth('log_density', bandwidth, x.dtype if isinstance(x, Tensor) else torch.float32)
+    _check_pair('log_density', x, data)
+    _check_bandwidth('log_density', bandwidth, x.dtype)
     d2 = sq_distances(x, data)
     log_mean = _weights(d2, bandwidth).mean(1).log() - d2.min(1).values/(2*bandwidth**2)
     return log_mean - x.shape[1]*math.log(bandwidth*math.sqrt(2*math.pi))
