@@ -80,9 +80,10 @@ class Node:
         *steps:tuple, # For each input a pair: the input, and the function from the result's gradient to the input's
     ): # A node of the same type
         "The node of a result; constants among the inputs are left out of its history"
-        return type(self)(data, op, tuple((o, o._fit(vjp, data)) for o,vjp in steps if isinstance(o, Node)))
+        used = [data, *(o.data if isinstance(o, Node) else o for o,_ in steps)]
+        return type(self)(data, op, tuple((o, o._fit(vjp, used)) for o,vjp in steps if isinstance(o, Node)))
 
-    def _fit(self, vjp, result): return vjp
+    def _fit(self, vjp, used): return vjp
 
     def _raw(self, other):
         "The data of an operand"
@@ -130,11 +131,15 @@ class Value(Node):
     def exp(self):
         y = math.exp(self.data)
         return self.record('exp', y, (self, lambda g: g*y))
-    def log(self): return self.record('log', math.log(self.data), (self, lambda g: g/self.data))
+    def log(self):
+        a = self.data
+        return self.record('log', math.log(a), (self, lambda g: g/a))
     def tanh(self):
         y = math.tanh(self.data)
         return self.record('tanh', y, (self, lambda g: g*(1-y*y)))
-    def relu(self): return self.record('relu', max(self.data, 0.), (self, lambda g: g*(self.data>0)))
+    def relu(self):
+        a = self.data
+        return self.record('relu', max(a, 0.), (self, lambda g: g*(a>0)))
 
 # %% ../../nbs/05_autograd.ipynb #bbedb097
 def unbroadcast(
@@ -170,13 +175,13 @@ class Array(Node):
     def item(self): return self.data.item()
     def detach(self): return Array(self.data)
 
-    def _fit(self, vjp, result):
-        "Undo broadcasting, and refuse to go by data that has changed since"
-        data, versions = self.data, (self.data._version, result._version)
+    def _fit(self, vjp, used):
+        "Undo broadcasting, and refuse to go by data that has changed since, constants included"
+        data, watched = self.data, [(o, o._version) for o in used if isinstance(o, Tensor)]
         def fitted(g):
-            if (data._version, result._version)!=versions:
-                raise RuntimeError(f"backward: an array of shape {tuple(data.shape)}, or what was made from it, "
-                                   "was changed in place after its use")
+            if any(o._version!=version for o,version in watched):
+                raise RuntimeError(f"backward: an array of shape {tuple(data.shape)}, or what was combined with it or "
+                                   "made from it, was changed in place after its use")
             return unbroadcast(vjp(g), data.shape).to(data.dtype)
         return fitted
 
@@ -267,7 +272,8 @@ class Array(Node):
         def vjp(g):
             at = torch.arange(x.numel(), device=x.device).reshape(x.shape)[index]     # where each picked entry was
             return g.new_zeros(x.numel()).index_add_(0, at.reshape(-1), g.reshape(-1)).reshape(x.shape)
-        return self.record('[]', x[index], (self, vjp))
+        parts = index if isinstance(index, tuple) else (index,)        # watched like every constant
+        return self.record('[]', x[index], (self, vjp), *((o, None) for o in parts))
 
 # %% ../../nbs/05_autograd.ipynb #b6695f4f
 def where(
@@ -279,7 +285,8 @@ def where(
     owner = a if isinstance(a, Array) else b
     if not isinstance(owner, Array): raise TypeError("where: neither a nor b is an Array")
     return owner.record('where', torch.where(condition, owner._raw(a), owner._raw(b)),
-                        (a, lambda g: torch.where(condition, g, 0)), (b, lambda g: torch.where(condition, 0, g)))
+                        (a, lambda g: torch.where(condition, g, 0)), (b, lambda g: torch.where(condition, 0, g)),
+                        (condition, None))                             # watched, no gradient
 
 def cross_entropy(
     scores:Array, # (N,C), any numbers

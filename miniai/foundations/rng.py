@@ -32,6 +32,7 @@ def chi_square(
     where the p-value would be wrong"""
     counts = [float(c) for c in counts]
     if len(counts)<2: raise ValueError(f"chi_square: needs at least 2 counts, not {len(counts)}")
+    if min(counts)<0: raise ValueError(f"chi_square: counts must be at least 0, not {min(counts):g}")
     total = sum(counts)
     expected = [total/len(counts)]*len(counts) if expected is None else list(expected)
     if len(expected)!=len(counts): raise ValueError(f"chi_square: {len(counts)} counts but {len(expected)} expected")
@@ -45,7 +46,7 @@ def chi_square(
 def serial_correlation(
     xs:Sequence[float], # The numbers, in the order they were drawn; more than lag+1
     lag:int=1, # Distance of the two numbers that are compared, at least 1
-)->tuple[float,float]: # The correlation, in [-1,1], and its standard error if there is none
+)->tuple[float,float]: # The correlation, and its standard error if there is none; in [-1,1] but for very few
     "How much each number tells about that `lag` places later. Raises ValueError if too few, or all the same"
     n = len(xs)-lag
     if lag<1 or n<2: raise ValueError(f"serial_correlation: {len(xs)} numbers, lag {lag}: needs lag>=1, 2 more numbers")
@@ -94,7 +95,7 @@ class WichmannHill:
         for m in MODULI:
             rest, s = divmod(rest, m-1)
             state.append(1+s)
-        self._state = tuple(state)
+        self._state, self._room = tuple(state), PERIOD//STREAM-1    # how many stretches are free to spawn
 
     def getstate(self)->tuple[int,int,int]: return self._state
     def setstate(self,
@@ -115,12 +116,15 @@ class WichmannHill:
     def spawn(self,
         n:int, # How many, from 0 to 1618, which is as many as fit on the circle
     )->list['WichmannHill']: # Generators, each STREAM numbers after the one before; the first goes on where this one is
-        "A generator for each of `n` workers; this one moves on behind them. Those that were spawned must not spawn"
+        """A generator for each of `n` workers; this one moves on behind them. Raises ValueError if the circle has no
+        room, or on one that was spawned, whose stretches would be those of the next"""
         workers = []
-        for _ in range(_whole('spawn: n', n, 0, PERIOD//STREAM-1)):
+        for _ in range(_whole('spawn: n', n, 0, self._room)):
             workers.append(WichmannHill(0))
             workers[-1].setstate(self._state)
+            workers[-1]._room = 0
             self.jump(STREAM)
+            self._room -= 1
         return workers
 
     def _word(self)->int:
@@ -212,11 +216,14 @@ def birthday_spacings(
     days:Tensor, # Birthdays, (n,), int64, from 0 to n_days-1
     n_days:int, # Days in a year, at least n squared
 )->tuple[int,float,float]: # Repeated distances, how many are expected, and the p-value of as many or more
-    """Marsaglia's test for lattices. Raises ValueError if `days` are not int64, fewer than 16, or too many for the
-    year"""
+    """Marsaglia's test for lattices. Raises ValueError if `days` are not int64, fewer than 16, too many for the
+    year, or outside it"""
     n = len(days)
     if days.dtype!=torch.int64: raise ValueError(f"birthday_spacings: days must be int64, not {days.dtype}")
+    if days.ndim!=1: raise ValueError(f"birthday_spacings: days must have one axis, not shape {tuple(days.shape)}")
     if n<16: raise ValueError(f"birthday_spacings: needs at least 16 birthdays, not {n}")
+    if days.min()<0 or days.max()>=n_days:
+        raise ValueError(f"birthday_spacings: days must be from 0 to {n_days-1}, not {days.min()} to {days.max()}")
     if n_days<n*n: raise ValueError(f"birthday_spacings: {n:,} birthdays need n_days>={n*n:,}, not {n_days:,}")
     spacings = days.sort().values.diff().sort().values
     repeats, mean = int((spacings.diff()==0).sum()), n**3/(4*n_days)
