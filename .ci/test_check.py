@@ -49,6 +49,12 @@ def swap(name, a, b): return lambda f: f.update({name: f[name].replace(a, b)})
 def export(s): return lambda f: (f[NB].append(code('#| export\n'+s)), append(MOD, s+'\n')(f))
 def rename(a, b): return lambda f: f.update({b: f.pop(a)})
 def cell(i, c): return lambda f: f[NB].__setitem__(i, c)
+def with_data(f):
+    "A notebook later than all, that exports `data.datasets`"
+    f['miniai/data/datasets.py'] = f['miniai/data/loaders.py']
+    f['nbs/15_datasets.ipynb'] = [*f['nbs/13_loaders.ipynb']]
+    f['nbs/15_datasets.ipynb'][1] = code('#| default_exp data.datasets')
+def both(*changes): return lambda f: [change(f) for change in changes]
 def silent(f): f[NB][5]['outputs'], f[NB][5]['source'] = [], '2+2'
 
 SPOILT = {   # what is done to the good checkout, and what must be said of it
@@ -101,6 +107,9 @@ SPOILT = {   # what is done to the good checkout, and what must be said of it
         'imports miniai.data.loaders, which no notebook before'),
     'lazy import of its own': (into(NB, code('def f():\n    import miniai.core')),
         'imports miniai.core, which no notebook before'),
+    'a tool of the workshop': (both(with_data, into(NB, code('from miniai.data.datasets import quadruple'))), None),
+    'the same in a module': (both(with_data, export('from miniai.data.datasets import quadruple')),
+        'imports miniai.data.datasets, which no notebook before'),
     'export elsewhere': (into(NB, code('#| export data.loaders\nx=1')), 'exports into data.loaders'),
     'syntax': (into(NB, code('def')), 'cell 7: .*syntax'),
     'star': (export('from os import *'), 'has a star import'),
