@@ -58,9 +58,11 @@ def loss_by_level(
     *, sigmas:Sequence[float]=SIGMAS, # Noise levels sigma/a, above 0
     seed:int=0,       # Of the noise, which is the same at all levels
 )->list[float]: # Mean squared error at each level
-    "What the network gets wrong at each noise level. Raises ValueError for no images, or a level not above 0"
-    if not len(images) or not all(0<s<math.inf for s in sigmas):
-        raise ValueError(f"loss_by_level: images and levels above 0, got {len(images)} images and levels {sigmas}")
+    """What the network gets wrong at each noise level. Raises ValueError for no images, images without labels, or a
+    level not above 0"""
+    if not 0<len(images)==len(labels) or not all(0<s<math.inf for s in sigmas):
+        raise ValueError(f"loss_by_level: images with a label each and levels above 0, got {len(images)} images, "
+                         f"{len(labels)} labels and levels {sigmas}")
     d,found = model.denoiser,[]
     device = next(d.parameters()).device
     for s in sigmas:
